@@ -1,0 +1,104 @@
+r"""Scaled dot-product attention: the scale, the average, and what the causal mask hides.
+
+Article papers/attention.md, code reference/attention.py, laws verify/attention.py.
+"""
+
+from sympy import IndexedBase, Sum, Symbol, exp, sqrt
+
+from derivations.claim import claim
+from derivations.expectation import Law, Var
+from derivations.forms import below, eq, equal, expect, ge, le
+from derivations.normal import Before
+
+d, n = (Symbol(name, integer=True, positive=True) for name in "dn")
+i, j, t = (Symbol(name, integer=True, positive=True) for name in "ijt")
+q, k, s, v = (IndexedBase(name, real=True) for name in "qksv")
+w = IndexedBase("w", nonnegative=True)
+top, alpha = Symbol("M", real=True), Symbol("alpha", real=True)
+mean_q, mean_k, var_q, var_k = (Symbol(name, real=True) for name in ("mean_q", "mean_k", "var_q", "var_k"))
+cov_q, cov_k = Symbol("cov_q", real=True), Symbol("cov_k", real=True)
+
+queries = Law(q, d, i, mean_q, var_q, cov_q)
+keys = Law(k, d, i, mean_k, var_k, cov_k)
+
+
+@claim(
+    source="vaswani2017attention, §3.2.1 footnote 4",
+    code="reference.attention.scores",
+    computes="scores(q, k)",
+    given={mean_q: 0, mean_k: 0, var_q: 1, var_k: 1, cov_k: 0},
+    mistakes={
+        "unscaled": {"scale": 1},
+        "scaled by d": {"scale": 1 / d},
+        "multiplied by the root": {"scale": sqrt(d)},
+        "the root of the model width, two heads": {"scale": 1 / sqrt(2 * d)},
+    },
+)
+def scores_have_unit_variance(scale=1 / sqrt(d)):
+    """A scaled score of independent, standardized queries and keys has variance one, in every dimension."""
+    return expect(
+        Var(scale * Sum(q[i] * k[i], (i, 1, d))),
+        eq(scale**2 * Sum(var_q + mean_q**2, (i, 1, d)) * var_k,
+           "independent factors; the keys have mean zero and are uncorrelated, so only i = j remains"),
+        eq(1, "unit variances, centred queries: the sum is d, and the scale is 1/√d"),
+        laws=(queries, keys),
+    )
+
+
+def attend(weight):
+    return Sum(exp(s[j]) * weight * v[j], (j, 1, n)) / Sum(exp(s[j]) * weight, (j, 1, n))
+
+
+@claim(
+    source="vaswani2017attention, §3.2 (the output is a weighted sum of the values)",
+    code="reference.attention.attention",
+    computes="attention(s, v)",
+    mistakes={
+        "the softmax is not normalized": {"normalizer": 1},
+        "a small number is added to the normalizer": {"normalizer": Sum(exp(s[j]), (j, 1, n)) + 1},
+        "masked after the softmax: the weights sum to less than one": {"normalizer": exp(s[1]) + Sum(exp(s[j]), (j, 1, n))},
+    },
+)
+def attention_is_a_convex_combination(normalizer=Sum(exp(s[j]), (j, 1, n))):
+    """Attention weights are nonnegative and sum to one, so no output exceeds the largest value (nor, by −v, the least)."""
+    output = Sum(exp(s[j]) * (top - w[j]), (j, 1, n)) / normalizer
+    return (
+        below(
+            output,
+            eq(top - Sum(exp(s[j]) * w[j], (j, 1, n)) / Sum(exp(s[j]), (j, 1, n)),
+               "every value is v_j = M − w_j with M the largest and w_j ≥ 0; the weights sum to one"),
+            le(top, "weights and w_j are nonnegative",
+               by=Sum(exp(s[j]) * w[j], (j, 1, n)) / Sum(exp(s[j]), (j, 1, n))),
+        ),
+        equal(
+            Sum(exp(s[j]) * (alpha + v[j]), (j, 1, n)) / normalizer,
+            eq(alpha + Sum(exp(s[j]) * v[j], (j, 1, n)) / Sum(exp(s[j]), (j, 1, n)),
+               "a constant added to every value comes out unchanged"),
+        ),
+        below(
+            exp(s[i]) / normalizer,
+            ge(0, "an exponential over a sum of exponentials", by=exp(s[i]) / Sum(exp(s[j]), (j, 1, n))),
+        ),
+    )
+
+
+@claim(
+    source="vaswani2017attention, §3.2.3",
+    code="reference.attention.attention",
+    computes="attention(s, v, causal=True)",
+    for_all={t: n},
+    mistakes={
+        "the mask is off by one: it sees the next position": {"sees": lambda j: Before(j, t + 1)},
+        "strict mask: it does not see itself": {"sees": lambda j: Before(j, t - 1)},
+        "masked after the softmax": {"hidden": exp(s[n])},
+        "no mask": {"sees": lambda j: 1},
+    },
+)
+def causal_prefix_ignores_the_future(sees=lambda j: Before(j, t), hidden=0):
+    """Masked attention at position t of n is a function of the scores and values up to t alone."""
+    masked = Sum(exp(s[j]) * sees(j) * v[j], (j, 1, n)) / (Sum(exp(s[j]) * sees(j), (j, 1, n)) + hidden)
+    return equal(
+        masked,
+        eq(Sum(exp(s[j]) * v[j], (j, 1, t)) / Sum(exp(s[j]), (j, 1, t)),
+           "exp(−∞) = 0 removes every j > t from both sums"),
+    )

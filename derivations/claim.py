@@ -1,0 +1,290 @@
+r"""A claim: one decorated function. Its docstring is the statement, its body the proof, its defaults the truth.
+
+    @claim(source="bib key, place", code="reference.topic.function", given={symbol: value},
+           for_all={index: size}, sums={Sum(...): value}, mistakes={"name": {"parameter": wrong}})
+    def conclusion_of_hypotheses(parameter=right):
+        '''One sentence.'''
+        return equal(start, eq(next, "reason"), …)
+
+`run` demands: every step proved symbolically and consistent numerically; every mistake refuted by a witness; every
+hypothesis (a given value, a domain, independence) such that without it the statement breaks at a witness.
+"""
+
+import inspect
+import random
+import time
+from dataclasses import dataclass, field
+from itertools import product as cartesian
+
+from sympy import Integer, Interval, S, latex, oo, sstr
+from sympy.tensor.indexed import IndexedBase
+
+from derivations.enclosure import encloses
+from derivations.expectation import UndeclaredMoment, take_expectations
+from derivations.forms import Part, Within
+from derivations.normal import Context, canonical, is_zero
+from derivations.points import Inadmissible, Point, compare, domain_of
+from derivations.positive import is_nonnegative, z3_proves
+
+POINTS, DRAWS = 24, 300
+SCOPES = ("all_sizes", "enclosed", "instances", "cited")
+
+
+class Vacuous(ValueError):
+    """A claim that says less than it seems to; the message says in which way."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    body: object
+    source: str
+    mistakes: dict
+    code: str = ""
+    computes: str = ""
+    given: dict = field(default_factory=dict)
+    for_all: dict = field(default_factory=dict)
+    sums: dict = field(default_factory=dict)
+    domains: dict = field(default_factory=dict)
+    scope: str = "all_sizes"
+    why: str = ""
+    sizes: dict = field(default_factory=dict)
+
+    @property
+    def id(self):
+        return f"{self.body.__module__.rpartition('.')[2]}.{self.body.__name__}"
+
+    @property
+    def statement(self):
+        return " ".join((inspect.getdoc(self.body) or "").split())
+
+    def parts(self, **overrides):
+        result = self.body(**overrides)
+        return (result,) if isinstance(result, Part) else tuple(result)
+
+
+def claim(**declaration):
+    """Declare the decorated function a claim; see the module's docstring for the fields."""
+
+    def decorate(body):
+        return Claim(body=body, **declaration)
+
+    return decorate
+
+
+def run(c: Claim):
+    """Prove and try to refute one claim; returns its row of the ledger (DESIGN's JSON, plus the chain and reasons)."""
+    started = time.perf_counter()
+    row = {"id": c.id, "statement": c.statement, "source": c.source, "form": "", "given": [], "scope": c.scope,
+           "why": c.why, "verdict": "undecided", "message": "", "engines": {}, "steps": [], "mistakes": [],
+           "needed": [], "code": c.code, "computes": c.computes}
+    try:
+        parts = c.parts()
+        row["form"] = " + ".join(dict.fromkeys(part.form for part in parts))
+        row["given"] = [*hypotheses(c, parts)]
+        row["steps"] = [line for part in parts for line in _lines(part)]
+        _reject_empty(c, parts)
+        witness, tested = _refute(c, parts, POINTS)
+        row["engines"]["numeric"] = f"refuted at {witness}" if witness else f"consistent at {tested} points"
+        if witness:
+            row["verdict"], row["message"] = "refuted", witness
+        else:
+            resisting = _prove(c, parts)
+            row["engines"]["symbolic"] = f"undecided: {resisting}" if resisting else "proved"
+            if resisting:
+                row["message"] = resisting
+            else:
+                row["mistakes"], row["needed"] = _mistakes(c), _needed(c, parts)
+                row["verdict"] = "holds"
+    except ValueError as error:
+        row["verdict"], row["message"] = "rejected", f"{type(error).__name__.lower()}: {error}"
+    row["seconds"] = round(time.perf_counter() - started, 3)
+    return row
+
+
+def hypotheses(c, parts):
+    """Name of each hypothesis → how to drop it: a key of `given`, a symbol whose domain widens, or independence."""
+    found = {f"{sstr(k)} = {sstr(v)}": ("given", k) for k, v in c.given.items()}
+    for s in sorted(_reals(c, parts) - set(c.given), key=str):
+        domain = domain_of(s, c.domains)
+        if domain != S.Reals:
+            found[_domain_text(s, domain)] = ("domain", s)
+    if any(len(part.laws) > 1 for part in parts):
+        found["independence"] = ("independence", None)
+    return found
+
+
+def _reals(c, parts):
+    """The real symbols and tables of the statements."""
+    exprs = [e for part in parts for lhs, _, rhs in part.statements for e in (lhs, rhs)] + [*c.sums.values()]
+    names = {s for e in exprs for s in e.free_symbols | {base.label for base in e.atoms(IndexedBase)}}
+    return {s for s in names if s.is_Symbol and not s.is_integer}
+
+
+def _domain_text(s, domain):
+    names = {Interval.open(0, oo): f"{s} > 0", Interval(0, oo): f"{s} ≥ 0", S.Reals - {0}: f"{s} ≠ 0"}
+    if domain in names:
+        return names[domain]
+    low, high = ("<" if domain.left_open else "≤"), ("<" if domain.right_open else "≤")
+    return f"{domain.inf} {low} {s}" + (f" {high} {domain.sup}" if domain.sup != oo else "")
+
+
+def _lines(part):
+    """The chain as printed: relation, LaTeX, plain text and reason."""
+    yield {"relation": "", "latex": latex(part.start), "text": sstr(part.start), "reason": part.form}
+    for step in part.steps:
+        yield {"relation": step.relation, "latex": latex(step.expr), "text": sstr(step.expr), "reason": step.reason}
+
+
+def _reject_empty(c, parts):
+    if not c.statement:
+        raise Vacuous("it has no docstring, so no statement")
+    if c.scope not in SCOPES or (c.scope != "all_sizes" and not c.why):
+        raise Vacuous(f"scope {c.scope!r}: expected all_sizes, or one of {SCOPES[1:]} with why= in a sentence")
+    if not c.mistakes:
+        raise Vacuous("no mistake is declared, so nothing shows that the check can fail")
+    for part in parts:
+        previous = part.start
+        for number, step in enumerate(part.steps, 1):
+            if step.expr == previous:
+                raise Vacuous(f"step {number} repeats the expression before it ({sstr(previous)[:60]}): "
+                              "nothing is shown; keep Sum, Integral and Derivative unevaluated")
+            previous = step.expr
+        symbols = set().union(*(e.free_symbols for lhs, _, rhs in part.statements for e in (lhs, rhs)))
+        if not symbols and part.form != "finite":
+            raise Vacuous("both ends are numbers before any hypothesis is used")
+    used = {k for k in c.given if any(_has(e, k) for e in _everything(c, parts))}
+    for k in c.given:
+        if k not in used:
+            raise Vacuous(f"the hypothesis {sstr(k)} = {sstr(c.given[k])} is not used")
+
+
+def _everything(c, parts):
+    for part in parts:
+        for goal in part.goals:
+            yield from (goal.lhs, goal.rhs)
+        for law in part.laws:
+            yield from (S(law.mean), S(law.var), S(law.cov))
+    for total, value in c.sums.items():
+        yield from (total, S(value))
+
+
+def _has(e, key):
+    return e.has(key) or (hasattr(key, "base") and any(base == key.base for base in e.atoms(IndexedBase)))
+
+
+# ---- the symbolic engine
+
+
+def _prove(c, parts):
+    """None when every step is proved, else which step resists."""
+    for part in parts:
+        for number, goal in enumerate(part.goals, 1):
+            for sizes in _instances(c):
+                for case in part.cases or ({},):
+                    if not _proved(c, part, goal, {**c.given, **case}, sizes):
+                        return f"step {number} of {part.form} resists ({goal.relation} {sstr(goal.rhs)[:80]})"
+    return None
+
+
+def _instances(c):
+    if not c.sizes:
+        return ({},)
+    return [dict(zip(c.sizes, map(Integer, values), strict=True)) for values in cartesian(*c.sizes.values())]
+
+
+def _proved(c, part, goal, facts, sizes):
+    facts = {k: S(v) for k, v in facts.items()} | sizes
+    ranges = {i: upper.xreplace(sizes) for i, upper in c.for_all.items()}
+    sums = {total.xreplace(sizes): S(value).xreplace(facts) for total, value in c.sums.items()}
+    context = Context(ranges, sums)
+
+    def zero(e):
+        e = e.xreplace(facts)
+        if part.laws:
+            e = take_expectations(e, [law.given(facts) for law in part.laws], context)
+        return is_zero(canonical(e, context).xreplace(facts), context)
+
+    try:
+        if goal.relation == "=":
+            return zero(goal.lhs - goal.rhs)
+        if goal.relation == "≠":
+            exact = (goal.lhs - goal.rhs).xreplace(facts).doit()
+            return bool(exact.is_Rational and exact != 0)
+        small, large = (goal.lhs, goal.rhs) if goal.relation == "≤" else (goal.rhs, goal.lhs)
+        gap = large - small
+        if isinstance(goal.by, Within):
+            return encloses(gap.xreplace(facts), goal.by)
+        if goal.by is not None:
+            return zero(gap - goal.by) and is_nonnegative(S(goal.by).xreplace(facts))
+        return zero(gap) or is_nonnegative(gap.xreplace(facts)) or bool(z3_proves(gap.xreplace(facts)))
+    except UndeclaredMoment:
+        return False
+
+
+# ---- the numeric engine
+
+
+def _refute(c, parts, wanted, dropped=(None, None), draws=DRAWS):
+    """(witness or None, points tested): look for an admissible point where the statement is false."""
+    rng = random.Random(c.id)
+    kind, what = dropped
+    facts = {k: S(v) for k, v in c.given.items() if (kind, k) != ("given", what)}
+    tested = 0
+    exact = [case for part in parts for case in part.cases]
+    for draw in range(max(draws, wanted)):
+        small = 2 if any(part.laws for part in parts) else 1 + draw % 4
+        sums = {total: S(value).xreplace(facts) for total, value in c.sums.items()}
+        point = Point(rng, c.for_all, sums, c.domains, what if kind == "domain" else None, sizes=small)
+        point.dependent = kind == "independence"
+        try:
+            for key, value in facts.items():
+                point.fix(key, value)
+            for part in parts:
+                point.laws = {law.table: law.given(facts) for law in part.laws}
+                for case in part.cases or ({},):
+                    for lhs, relation, rhs in part.statements:
+                        both = [e.xreplace(facts).xreplace(case) for e in (lhs, rhs)]
+                        failure = compare(both[0], relation, both[1], point)
+                        if failure:
+                            at = point.show()
+                            return f"{failure}" + (f" at {at}" if at else f" at {case}" if case else ""), tested
+        except Inadmissible:
+            continue
+        tested += 1
+        if tested >= wanted or (exact and not point.values and not point.tables):
+            return None, max(tested, len(exact))
+    if not tested:
+        raise Vacuous("no admissible point was found: the domain is empty")
+    return None, tested
+
+
+def _mistakes(c):
+    """Every mistake with its witness; one that changes nothing, or is not refuted, rejects the claim."""
+    rows = []
+    truth = c.parts()
+    for name, overrides in c.mistakes.items():
+        unknown = set(overrides) - set(inspect.signature(c.body).parameters)
+        if unknown:
+            raise Vacuous(f"the mistake {name!r} sets {sorted(unknown)}, which the claim does not have")
+        wrong = c.parts(**overrides)
+        if wrong == truth:
+            raise Vacuous(f"the mistake {name!r} changes nothing")
+        witness, tested = _refute(c, wrong, DRAWS)
+        if witness is None:
+            raise Vacuous(f"the mistake {name!r} is not refuted at {tested} points: it changes nothing that is claimed")
+        rows.append({"name": name, "verdict": "refuted", "witness": witness})
+    return rows
+
+
+def _needed(c, parts):
+    """Every hypothesis with the witness found when it alone is dropped; an unneeded one rejects the claim."""
+    rows = []
+    for name, dropped in hypotheses(c, parts).items():
+        try:
+            witness, tested = _refute(c, parts, DRAWS, dropped)
+        except Vacuous:
+            witness, tested = None, 0
+        if witness is None:
+            raise Vacuous(f"the hypothesis {name} is not needed: the claim stands at {tested} points without it")
+        rows.append({"name": name, "witness": witness})
+    return rows

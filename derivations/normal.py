@@ -1,0 +1,261 @@
+r"""The symbolic engine for equality: every expression becomes one rational function of independent generators.
+
+A sum is expanded, its constant factors move outside, Kronecker deltas and indicators collapse, nested sums are
+flattened and their bound indices renamed in one canonical order; what is left of each sum is a generator. Powers
+b^{s+t} split into b^s b^t, sines and cosines become exponentials. Two expressions are equal when their difference is
+the zero of the field: sound because a generator is only ever identified with itself, incomplete by design
+(whatever it cannot reduce stays `undecided`).
+"""
+
+from itertools import count, permutations
+
+from sympy import (Abs, Add, Derivative, Dummy, Expr, Function, I, Indexed, Integer, KroneckerDelta, Mul, Poly, Pow, Product, S,
+                   Sum, Symbol, cos, exp, expand_mul, expand_multinomial, ilcm, log, sign, sin)
+from sympy.polys.fields import sfield
+
+from derivations.positive import TangentGap, is_positive
+
+
+class Before(Function):
+    """The indicator [i ≤ t]: one when the index i is not after t, else zero."""
+
+    def _latex(self, printer):
+        return r"\left[%s \le %s\right]" % tuple(map(printer._print, self.args))
+
+
+class Malformed(ValueError):
+    """An expression on which the computer algebra is known to be wrong, so that we refuse it."""
+
+
+class Context:
+    """What a proof may use: the ranges of the free indices and the given values of whole sums."""
+
+    def __init__(self, ranges=None, sums=None):
+        self.ranges = {index: (S.One, upper) for index, upper in (ranges or {}).items()}
+        self.sums = {}
+        self.sums = {canonical(total, self): canonical(value, self) for total, value in (sums or {}).items()}
+
+    def within(self, bounds):
+        """This context inside sums over the indices of `bounds`."""
+        inner = Context()
+        inner.ranges, inner.sums = self.ranges | bounds, self.sums
+        return inner
+
+    def inside(self, index, lower, upper):
+        """Is lower ≤ index ≤ upper known? A declared index may be moved down to one below its range's start."""
+        shift, base = index.as_coeff_Add()
+        if base not in self.ranges:
+            return index == upper or (upper - index).is_nonnegative and (index - lower).is_nonnegative
+        start, end = self.ranges[base]
+        return start == lower and shift <= 0 and (end == upper or (upper - end).is_nonnegative) and shift >= -1
+
+
+def is_zero(expr, context=None):
+    """True when `expr` is identically zero; False means only that this engine cannot tell."""
+    reduced = _generators(canonical(expr, context or Context()))
+    if reduced.is_number:
+        return reduced == 0
+    _, element = sfield(reduced)
+    numerator = element.numer.as_expr()
+    unit = next((g for g in numerator.free_symbols if g.name == "I"), None)
+    return numerator == 0 if unit is None else Poly(numerator, unit).rem(Poly(unit**2 + 1, unit)).is_zero
+
+
+def canonical(expr, context):
+    """`expr` with its sums canonical, derivatives taken and logarithms of positive products split."""
+    if expr.is_Atom or isinstance(expr, Indexed):
+        return expr
+    if isinstance(expr, TangentGap):
+        return canonical(expr.doit(), context)
+    if isinstance(expr, (Sum, Product)):
+        return _iterated(expr, context)
+    if isinstance(expr, Derivative):
+        _refuse_bound(expr)
+        return canonical(expr.expr.diff(*expr.variables), context)
+    if isinstance(expr, (cos, sin)):
+        return canonical(expr.rewrite(exp), context)
+    if isinstance(expr, sign) and expr.args[0].is_nonzero:
+        return canonical(expr.args[0] / Abs(expr.args[0]), context)
+    args = [canonical(arg, context) for arg in expr.args]
+    if isinstance(expr, log):
+        return _logarithm(args[0])
+    return expr.func(*args)
+
+
+def _refuse_bound(derivative):
+    bound = {v for node in derivative.expr.atoms(Sum, Product) for v in node.bound_symbols}
+    clash = bound & set().union(*(v.free_symbols for v in derivative.variables))
+    if clash:
+        raise Malformed(f"the index {sorted(map(str, clash))[0]} of a derivative is also bound by a sum: rename it")
+
+
+def _logarithm(arg):
+    factors = factors_of(expand_mul(arg))
+    if not all(is_positive(base) for base, _ in factors):
+        return log(arg)
+    return Add(*(power * (base.args[0] if isinstance(base, exp) else log(base)) if base != S.Exp1 else power
+                 for base, power in factors))
+
+
+def factors_of(term):
+    """The factors of a product as (base, exponent) pairs, each exponent a single term."""
+    pairs = []
+    for factor in Mul.make_args(term):
+        base, power = (S.Exp1, factor.args[0]) if isinstance(factor, exp) else factor.as_base_exp()
+        pairs += [(base, part) for part in Add.make_args(expand_mul(power))]
+    return pairs
+
+
+def expand_numerator(expr):
+    """Multiply out, leaving denominators whole: a sum keeps a divisor that does not depend on its index outside."""
+    divisors = {e: Dummy() for e in expr.atoms(Pow) if isinstance(e.base, Add) and not e.exp.is_positive}
+    names = {name: e for e, name in divisors.items()}
+    return expand_mul(expand_multinomial(expr.xreplace(divisors))).xreplace(names)
+
+
+def _iterated(expr, context):
+    """A Sum or Product over several indices, innermost first."""
+    bounds = {i: (a, b) for i, a, b in expr.limits}
+    body = canonical(expr.function, context.within(bounds))
+    for index, lower, upper in expr.limits:
+        del bounds[index]
+        if isinstance(expr, Product):
+            body = _peel(body, index, lower, upper, Product, Mul)
+        else:
+            body = _sum(body, index, lower, upper, context.within(bounds))
+    return body
+
+
+def _peel(body, index, lower, upper, kind, combine):
+    """Split off the last terms when the upper limit is t + c with a number c > 0."""
+    extra, base = upper.as_coeff_Add()
+    last = []
+    if base != 0 and extra.is_positive and (base - lower + 1).is_nonnegative:
+        last = [body.xreplace({index: base + k}) for k in range(1, int(extra) + 1)]
+        upper = base
+    if upper.is_Integer and lower.is_Integer:
+        return combine(*(body.xreplace({index: Integer(k)}) for k in range(int(lower), int(upper) + 1)), *last)
+    return combine(kind(body, (index, lower, upper)), *last)
+
+
+def _sum(body, index, lower, upper, context):
+    extra, base = upper.as_coeff_Add()
+    if upper.is_Integer or (base != 0 and extra.is_positive):
+        peeled = _peel(body, index, lower, upper, Sum, Add)
+        if not any(isinstance(term, Sum) for term in Add.make_args(peeled)):
+            return canonical(peeled, context)
+        whole = next(term for term in Add.make_args(peeled) if isinstance(term, Sum))
+        return canonical(peeled - whole, context) + _sum(body, *whole.limits[0], context)
+    return Add(*(_term(term, index, lower, upper, context) for term in Add.make_args(expand_numerator(body))))
+
+
+def _term(term, index, lower, upper, context):
+    """One product under one sum: constants out, deltas and indicators collapsed, the rest flattened and renamed."""
+    outside, inside = S.One, []
+    for base, power in factors_of(term):
+        if index in (base.free_symbols | power.free_symbols):
+            inside.append((base, power))
+        else:
+            outside *= base**power
+    for position, (base, _power) in enumerate(inside):
+        rest = Mul(*(b**p for k, (b, p) in enumerate(inside) if k != position))
+        if isinstance(base, KroneckerDelta) and index in base.args:
+            other = base.args[0] if base.args[1] == index else base.args[1]
+            if not other.has(index) and context.inside(other, lower, upper):
+                return outside * canonical(rest.xreplace({index: other}), context)
+        if isinstance(base, Before) and base.args[0] == index and context.inside(base.args[1], lower, upper):
+            return outside * _sum(canonical(rest, context), index, lower, base.args[1], context)
+    if not inside:
+        return outside * (upper - lower + 1)
+    if all(base.is_Symbol and not (power / index).has(index) for base, power in inside):
+        ratio = Mul(*(base ** (power / index) for base, power in inside))
+        return outside * (ratio**lower - ratio ** (upper + 1)) / (1 - ratio)  # geometric; as rational functions
+    return outside * _renamed(inside, [(index, lower, upper)], context)
+
+
+def flatten(factors, limits):
+    """Factors with the sums among them (to positive integer powers) opened: (plain factors, all limits)."""
+    plain, limits = [], list(limits)
+    for base, power in factors:
+        if isinstance(base, Sum) and power.is_Integer and power > 0:
+            for _ in range(int(power)):
+                fresh = {i: Dummy(integer=True) for i, _, _ in base.limits}
+                limits += [(fresh[i], a.xreplace(fresh), b.xreplace(fresh)) for i, a, b in base.limits]
+                inner, limits = flatten(factors_of(base.function.xreplace(fresh)), limits)
+                plain += inner
+        else:
+            plain.append((base, power))
+    return plain, limits
+
+
+def _renamed(factors, limits, context):
+    plain, limits = flatten(factors, limits)
+    body = Mul(*(base**power for base, power in plain))
+    names = [Symbol(f"_{k}", integer=True) for k in range(len(limits))]
+    candidates = []
+    for order in permutations(names):
+        rename = {i: name for (i, _, _), name in zip(limits, order, strict=True)}
+        bounds = sorted(((rename[i], a.xreplace(rename), b.xreplace(rename)) for i, a, b in limits), key=str)
+        candidates.append(Sum(body.xreplace(rename), *_inner_first(bounds)))
+    best = min(candidates, key=str)
+    return context.sums.get(best, best)
+
+
+def _inner_first(limits):
+    """Order the limits so that a limit which depends on another index stands before it (SymPy: innermost first)."""
+    ordered, rest = [], list(limits)
+    while rest:
+        names = {i for i, _, _ in rest}
+        free = [limit for limit in rest if not (limit[1].free_symbols | limit[2].free_symbols) & (names - {limit[0]})]
+        ordered = free + ordered
+        rest = [limit for limit in rest if limit not in free]
+    return ordered
+
+
+def _generators(expr):
+    """Replace every power b^(cτ) by an integer power of one generator per (b, τ), everything opaque by its own."""
+    table, roots = {}, {}
+    fresh = count()
+
+    def split(base, power):
+        for part in Add.make_args(expand_mul(power)):
+            coefficient, rest = part.as_coeff_Mul()
+            yield (base, rest), coefficient
+
+    def survey(e):
+        if isinstance(e, Pow | exp) and not (isinstance(e, Pow) and e.exp.is_Integer):
+            base, power = (S.Exp1, e.args[0]) if isinstance(e, exp) else (e.base, e.exp)
+            for key, coefficient in split(base, power):
+                roots[key] = ilcm(roots.get(key, 1), coefficient.q)
+        if isinstance(e, Add | Mul | Pow):
+            for arg in e.args:
+                survey(arg)
+
+    def generator(key, name="g"):
+        if key not in table:
+            table[key] = Symbol(f"{name}{next(fresh)}" if name == "g" else name)
+        return table[key]
+
+    def convert(e) -> Expr:
+        if e is I:
+            return generator(I, "I")
+        if e.is_Rational:
+            return e
+        if isinstance(e, Add | Mul):
+            return e.func(*map(convert, e.args))
+        if isinstance(e, Pow) and e.exp.is_Integer:
+            return convert(e.base) ** e.exp
+        if isinstance(e, Pow | exp):
+            base, power = (S.Exp1, e.args[0]) if isinstance(e, exp) else (e.base, e.exp)
+            result = S.One
+            for key, coefficient in split(base, power):
+                whole = convert(base) if key[1] == 1 and coefficient.is_Integer else None
+                result *= whole**coefficient if whole is not None else (
+                    generator(key) ** (coefficient * roots[key]))
+            return result
+        if (e, S.One) in roots:
+            return generator((e, S.One)) ** roots[e, S.One]
+        return generator(e)
+
+    survey(expr)
+    return convert(expr)

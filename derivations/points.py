@@ -1,0 +1,274 @@
+r"""The numeric engine: admissible points in exact rationals, evaluated in Arb balls with 160 bits.
+
+It can only refute (the balls of the two sides are disjoint, or a side is undefined) or be consistent. Sums are
+expanded at small sizes, derivatives are taken by power series (never by SymPy), recurrences are run.
+"""
+
+from fractions import Fraction
+from math import factorial
+
+import flint
+from flint import acb, acb_series, arb, fmpq
+from sympy import (Abs, Add, Derivative, Function, I, Interval, KroneckerDelta, Mul, Pow, Product, S, Sum, Symbol, cos,
+                   exp, log, oo, sign, sin)
+from sympy.tensor.indexed import Indexed
+
+from derivations.normal import Before
+from derivations.positive import TangentGap
+
+flint.ctx.prec = 160
+REALS = [Fraction(a, b) for a in (-7, -5, -3, -2, -1, 1, 2, 3, 4, 5) for b in (1, 2, 3)]
+
+
+class Inadmissible(Exception):
+    """The point drawn does not satisfy the hypotheses; draw another."""
+
+
+class Recurrence(Function):
+    """x[T] of the sequence x[0] = start, x[t+1] = step, run literally. Arguments: start, step, x[t], t, T."""
+
+    nargs = 5
+
+    def _latex(self, printer):
+        return printer._print(self.args[2].base[self.args[4]])
+
+
+def domain_of(symbol, domains):
+    """The set a real symbol or table ranges over: declared, or read off its SymPy assumptions."""
+    if symbol in domains:
+        return domains[symbol]
+    if symbol.is_positive:
+        return Interval.open(0, oo)
+    if symbol.is_nonnegative:
+        return Interval(0, oo)
+    return S.Reals - {0} if symbol.is_nonzero else S.Reals
+
+
+class Point:
+    """One admissible assignment, drawn lazily: `values` is what a witness prints."""
+
+    def __init__(self, rng, ranges=None, sums=None, domains=None, widened=None, sizes=4):
+        self.rng, self.ranges, self.domains, self.widened, self.sizes = rng, ranges or {}, domains or {}, widened, sizes
+        self.totals = {total.function.base.label: (total, value) for total, value in (sums or {}).items()}
+        self.values, self.tables, self.bound = {}, {}, {}
+        self.laws = {}
+
+    def integer(self, e):
+        """The value of an index expression."""
+        if e.is_Integer:
+            return int(e)
+        if isinstance(e, Symbol):
+            if e in self.bound:
+                return self.bound[e]
+            if e not in self.values:
+                if e in self.ranges:
+                    self.values[e] = self.rng.randint(1, self.integer(self.ranges[e]))
+                else:
+                    low = 1 if e.is_positive else 0 if e.is_nonnegative else -self.sizes
+                    self.values[e] = self.rng.randint(low, self.sizes)
+            return self.values[e]
+        return int(e.xreplace({s: S(self.integer(s)) for s in e.free_symbols}))
+
+    def real(self, symbol):
+        """A rational of the symbol's domain, or of its complement when that hypothesis is the one dropped."""
+        domain = domain_of(symbol, self.domains)
+        if symbol == self.widened:
+            edge = [Fraction(0), Fraction(1), Fraction(-1, 2), Fraction(2), Fraction(3, 2), *REALS[:6]]
+            outside = [x for x in edge if not domain.contains(S(x.numerator) / x.denominator)]
+            return self.rng.choice(outside)
+        for _ in range(60):
+            x = self.rng.choice(REALS)
+            if domain.is_subset(Interval(0, 1)):
+                x = abs(x) / 11
+            elif domain.is_subset(Interval(0, oo)):
+                x = abs(x)
+            if domain.contains(S(x.numerator) / x.denominator):
+                return x
+        raise Inadmissible(f"{symbol} in {domain}")
+
+    def scalar(self, symbol):
+        if symbol not in self.values:
+            self.values[symbol] = self.real(symbol)
+        return ball(self.values[symbol])
+
+    def entry(self, table, index):
+        key = (table, index)
+        if key not in self.tables:
+            if table.label in self.totals:
+                self._row(table, index[:-1])
+            if key not in self.tables:
+                self.tables[key] = self.real(table.label)
+        return ball(self.tables[key])
+
+    def _row(self, table, prefix):
+        """Draw a whole row and move it onto its declared total: by a factor if positive, else by a shift."""
+        total, value = self.totals[table.label]
+        upper = self.integer(total.limits[0][2])
+        outer = dict(zip(total.function.indices[:-1], prefix, strict=True))
+        self.bound |= outer
+        target = evaluate(value, self)
+        for index in outer:
+            del self.bound[index]
+        raw = [self.real(table.label) for _ in range(upper)]
+        if table.label.is_positive and table.label != self.widened:
+            if not bool(target.real > 0):
+                raise Inadmissible(f"a positive row cannot have the total {target}")
+            row = [ball(x) * target / ball(sum(raw)) for x in raw]
+        else:
+            row = [ball(x) + (target - ball(sum(raw))) / upper for x in raw]
+        self.tables |= {(table, (*prefix, k + 1)): x for k, x in enumerate(row)}
+
+    def fix(self, key, value):
+        """Set a hypothesis' value, so that an entry reached only through a running index has it too."""
+        if isinstance(key, Indexed):
+            self.tables[key.base, tuple(self.integer(i) for i in key.indices)] = evaluate(value, self)
+
+    def show(self):
+        """The assignment as text, for a reader who wants to check the witness by hand."""
+        entries = {f"{base}[{', '.join(map(str, index))}]": x for (base, index), x in self.tables.items()}
+        pairs = {str(k): v for k, v in self.values.items()} | entries
+        return ", ".join(f"{k} = {number(v)}" for k, v in pairs.items())
+
+
+def ball(x):
+    return x if isinstance(x, acb | acb_series) else acb(arb(fmpq(x.numerator, x.denominator)))
+
+
+def number(x):
+    """A value for people: exact when rational, else six digits."""
+    if isinstance(x, Fraction | int):
+        return str(x)
+    if not x.is_finite():
+        return "undefined"
+    if x.contains(0):
+        return "0"
+    real = f"{float(x.real.mid()):.6g}"
+    return real if x.imag.contains(0) else f"{real} {float(x.imag.mid()):+.6g}i"
+
+
+def evaluate(e, point):
+    """The value of `e` at `point` as an Arb ball; a division by zero gives a ball that is not finite."""
+    if e.is_Integer or e.is_Rational:
+        return acb(arb(fmpq(int(e.p), int(e.q))))
+    if e is I:
+        return acb(0, 1)
+    if e is S.NegativeInfinity or e is S.Infinity or e is S.NaN or e is S.ComplexInfinity:
+        return acb("nan")
+    if e is S.Exp1:
+        return acb(1).exp()
+    if isinstance(e, Symbol):
+        return acb(point.integer(e)) if e.is_integer else point.scalar(e)
+    if isinstance(e, Indexed):
+        return point.entry(e.base, tuple(point.integer(i) for i in e.indices))
+    if isinstance(e, Add):
+        total = evaluate(e.args[0], point)
+        for arg in e.args[1:]:
+            total = total + evaluate(arg, point)
+        return total
+    if isinstance(e, Mul):
+        total = evaluate(e.args[0], point)
+        for arg in e.args[1:]:
+            total = total * evaluate(arg, point)
+        return total
+    if isinstance(e, Pow) and not isinstance(e, exp):
+        return _power(e.base, e.exp, point)
+    if isinstance(e, Sum | Product):
+        return _iterate(e, list(e.limits), point)
+    if isinstance(e, Derivative):
+        return _derivative(e, point)
+    if isinstance(e, KroneckerDelta):
+        return acb(int(point.integer(e.args[0]) == point.integer(e.args[1])))
+    if isinstance(e, Before):
+        return acb(int(point.integer(e.args[0]) <= point.integer(e.args[1])))
+    if isinstance(e, TangentGap):
+        return evaluate(e.doit(), point)
+    if isinstance(e, Recurrence):
+        return _run(e, point)
+    if hasattr(e, "enumerate_law"):
+        return e.enumerate_law(point, evaluate)
+    inner = evaluate(e.args[0], point)
+    if isinstance(e, exp | log | cos | sin):
+        return getattr(inner, type(e).__name__)()
+    if isinstance(e, Abs):
+        return acb(abs(inner))
+    if isinstance(e, sign):
+        return acb("nan") if inner.contains(0) and inner != 0 else acb((inner.real > 0) - (inner.real < 0))
+    raise TypeError(f"no numeric reading of {type(e).__name__}")
+
+
+def _power(base, power, point):
+    x = evaluate(base, point)
+    if power.is_integer:
+        n = point.integer(power)
+        return x**n if n >= 0 else 1 / x**-n
+    if power == S.Half:
+        return x.sqrt()
+    if power == -S.Half:
+        return 1 / x.sqrt()
+    return (evaluate(power, point) * x.log()).exp() if x != 0 else x ** evaluate(power, point)
+
+
+def _iterate(e, limits, point):
+    """Sum or multiply over the outermost limit, then the next."""
+    if not limits:
+        return evaluate(e.function, point)
+    index, lower, upper = limits[-1]
+    total = acb(0) if isinstance(e, Sum) else acb(1)
+    saved = point.bound.get(index)
+    for k in range(point.integer(lower), point.integer(upper) + 1):
+        point.bound[index] = k
+        term = _iterate(e, limits[:-1], point)
+        total = total + term if isinstance(e, Sum) else total * term
+    point.bound.pop(index, None)
+    if saved is not None:
+        point.bound[index] = saved
+    return total
+
+
+def _derivative(e, point):
+    """By truncated power series in the variable: an algorithm which shares nothing with SymPy's rules."""
+    (variable, order), = e.variable_count
+    order = int(order)
+    at = evaluate(variable, point)
+    series = acb_series([at, 1], prec=order + 1)
+    if isinstance(variable, Symbol):
+        store, key = point.values, variable
+    else:
+        store, key = point.tables, (variable.base, tuple(point.integer(i) for i in variable.indices))
+    saved, store[key] = store[key], series
+    try:
+        value = evaluate(e.expr, point)
+    finally:
+        store[key] = saved
+    if not isinstance(value, acb_series):
+        return acb(0)
+    return value[order] * factorial(order)
+
+
+def _run(recurrence, point):
+    start, step, current, time, end = recurrence.args
+    value = evaluate(start, point)
+    table = current.base
+    for k in range(point.integer(end)):
+        point.bound[time] = k
+        point.tables[table, (k,)] = value
+        value = evaluate(step, point)
+        del point.tables[table, (k,)]
+    point.bound.pop(time, None)
+    return value
+
+
+def compare(lhs, relation, rhs, point):
+    """None when consistent at this point, else a sentence with both values."""
+    left, right = evaluate(lhs, point), evaluate(rhs, point)
+    values = f"{number(left)} {relation} {number(right)}"
+    if not (left.is_finite() and right.is_finite()):
+        return f"undefined: {values}"
+    gap = left - right
+    if relation == "=":
+        return None if gap.contains(0) else values
+    if relation == "≠":
+        return values if gap.contains(0) else None
+    if not gap.imag.contains(0):
+        return f"not real: {values}"
+    return values if bool(gap.real > 0 if relation == "≤" else gap.real < 0) else None
