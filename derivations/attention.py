@@ -25,7 +25,6 @@ keys = Law(k, d, i, mean_k, var_k, cov_k)
 @claim(
     source="vaswani2017attention, §3.2.1 footnote 4",
     code="reference.attention.scores",
-    computes="scores(q, k)",
     given={mean_q: 0, mean_k: 0, var_q: 1, var_k: 1, cov_k: 0},
     mistakes={
         "unscaled": {"scale": 1},
@@ -52,7 +51,7 @@ def attend(weight):
 @claim(
     source="vaswani2017attention, §3.2 (the output is a weighted sum of the values)",
     code="reference.attention.attention",
-    computes="attention(s, v)",
+    computes="attention(column(s[:1] * 0 + 1), column(s), column(M - w), scale=1.0)",
     mistakes={
         "the softmax is not normalized": {"normalizer": 1},
         "a small number is added to the normalizer": {"normalizer": Sum(exp(s[j]), (j, 1, n)) + 1},
@@ -85,7 +84,7 @@ def attention_is_a_convex_combination(normalizer=Sum(exp(s[j]), (j, 1, n))):
 @claim(
     source="vaswani2017attention, §3.2.3",
     code="reference.attention.attention",
-    computes="attention(s, v, causal=True)",
+    computes="attention(column(s * 0 + 1), column(s), column(v), causal=True, scale=1.0)[0, 0, t, 0]",
     for_all={t: n},
     mistakes={
         "the mask is off by one: it sees the next position": {"sees": lambda j: Before(j, t + 1)},

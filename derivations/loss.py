@@ -19,7 +19,7 @@ total = Sum(exp(z[j]), (j, 1, n))
 @claim(
     source="bishop2006pattern, §4.3.4 eq. (4.109)",
     code="reference.loss.cross_entropy_gradient",
-    computes="cross_entropy_gradient(z[None], one_hot.argmax()[None])[0, k]",
+    computes="sum(y[i] * cross_entropy_gradient(z[None], torch.tensor([i]))[0, k] for i in range(len(y)))",
     given={s: 1},
     sums={Sum(y[i], (i, 1, n)): s},
     for_all={k: n},

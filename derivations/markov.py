@@ -53,7 +53,6 @@ def chain_rule_factorizes(factor=lambda t: q[t + 1], start=empty, last=t):
 @claim(
     source="manning1999foundations, §6.2.1; cover2006elements, §2.6 (Gibbs)",
     code="reference.markov.conditional",
-    computes="conditional(c)[h, w]",
     given={mass: 1},
     sums={Sum(p[h, w], (w, 1, n)): mass - unseen[h]},
     for_all={h: m, i: n},
@@ -85,7 +84,8 @@ def counting_is_maximum_likelihood(estimate=lambda h, w: c[h, w] / row(h)):
 @claim(
     source="laplace1814essai, règle de succession; mackay2003information, §23.5",
     code="reference.markov.conditional",
-    computes="conditional(c, alpha)[i]",
+    computes="part = 3; c = (6 * c).round(); "
+    "probabilities(unroll(c), torch.empty(1, 0).long(), len(c), alpha)[0, i]",
     given={ratio: 1 / (Sum(count[j], (j, 1, n)) + n * alpha)},
     for_all={i: n},
     mistakes={

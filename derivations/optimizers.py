@@ -32,7 +32,7 @@ def average(x, t, beta=beta, start=first):
 @claim(
     source="kingma2015adam, §3 eq. (1)–(4)",
     code="reference.optimizers.adam_update",
-    computes="first_moment(g, T, beta)",
+    computes="beta = 0.7; drive(adam_init, adam_update, g[:t, None], beta1=beta)[1].m",
     given={first: 0, drift: 0},
     mistakes={
         "the gradient enters with weight one": {"weight": 1},
@@ -58,7 +58,7 @@ def adam_first_moment_bias(weight=1 - beta, bias=1 - beta**T):
 @claim(
     source="kingma2015adam, §3 eq. (4)",
     code="reference.optimizers.adam_update",
-    computes="second_moment(g, T, beta)",
+    computes="beta = 0.7; drive(adam_init, adam_update, g[:t, None], beta2=beta)[1].v",
     given={first: 0, drift: 0, spread: 0},
     mistakes={
         "the square of the moment for the moment of the square": {"square": mean**2},
@@ -83,7 +83,6 @@ def adam_second_moment_bias(square=second, bias=1 - beta**T):
 @claim(
     source="kingma2015adam, Algorithm 1",
     code="reference.optimizers.adam_update",
-    computes="corrected(g, T, beta_1, beta_2)",
     given={first: 0, drift: 0, spread: 0},
     domains={beta1: UNIT, beta2: UNIT},
     mistakes={
@@ -114,7 +113,7 @@ def adam_bias_correction(correct=lambda beta: 1 - beta**T):
 @claim(
     source="kingma2015adam, §2.1",
     code="reference.optimizers.adam_update",
-    computes="first_direction(g, beta_1, beta_2)",
+    computes="drive(adam_init, adam_update, g[:1, None], beta1=beta_1, beta2=beta_2, eps=0.0)[0]",
     given={eps: 0, T: 1},
     domains={beta1: UNIT, beta2: UNIT},
     mistakes={
@@ -137,7 +136,7 @@ def adam_first_step_is_a_sign(correct=lambda beta: 1 - beta**T, root=sqrt):
 @claim(
     source="polyak1964heavyball, eq. (9); sutskever2013momentum, §2",
     code="reference.optimizers.momentum_update",
-    computes="velocity(g, t, mu)",
+    computes="drive(momentum_init, momentum_update, g[:t, None], mu=mu)[0]",
     given={first: 0},
     domains={mu: UNIT},
     mistakes={

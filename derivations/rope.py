@@ -29,7 +29,8 @@ def score(m, n, key_angle=lambda n: n * theta[k]):
 @claim(
     source="su2021roformer, §3.2.2 eq. (16)",
     code="reference.rope.rotate",
-    computes="rotate(pairs(a, b), [m], theta) @ rotate(pairs(c, e), [n], theta)",
+    computes="theta = frequencies(2 * P); "
+    "rotate(pairs(a, b), torch.tensor([m]))[0] @ rotate(pairs(c, e), torch.tensor([n]))[0]",
     mistakes={
         "keys turn the other way": {"key_angle": lambda n: -n * theta[k]},
         "keys use another base": {"key_angle": lambda n: n * theta[k] / 2},
@@ -55,7 +56,7 @@ def rope_score_depends_on_offset(key_angle=lambda n: n * theta[k]):
 @claim(
     source="su2021roformer, §3.4.2",
     code="reference.rope.rotate",
-    computes="(rotate(pairs(a, b), [m], theta) ** 2).sum()",
+    computes="(rotate(pairs(a, b), torch.tensor([m])) ** 2).sum()",
     mistakes={"a sign is lost, so that it is no rotation": {"sign": 1}, "the sine at half the angle": {"rate": Rational(1, 2)}},
 )
 def rope_keeps_norms(sign=-1, rate=1):
@@ -73,7 +74,8 @@ def rope_keeps_norms(sign=-1, rate=1):
 @claim(
     source="su2021roformer, §3.2.1 eq. (12)",
     code="reference.rope.rotate",
-    computes="rotate(pairs(a, b), [m], theta)[2 * k] + 1j * rotate(pairs(a, b), [m], theta)[2 * k + 1]",
+    computes="theta = frequencies(2 * P); "
+    "torch.view_as_complex(rotate(pairs(a, b), torch.tensor([m])).reshape(-1, 2))[k]",
     for_all={k: K},
     mistakes={
         "the complex angle has the other sign": {"angle": -m * theta[k]},

@@ -1,0 +1,110 @@
+"""python -m verify run [TOPIC…] [--quick] [--json] [--out FOLDER] · python -m verify ops
+
+Exit 0 nothing refuted or undecided, 1 otherwise, 2 usage, 3 incomplete, 130 interrupted (run again to go on).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+from derivations.__main__ import topics
+
+MARKS = {"passed": ("✓", "green"), "failed": ("✗", "bold red"), "not run here": ("–", "yellow")}
+QUICK = 8
+
+
+def parse(argv):
+    parser = argparse.ArgumentParser(prog="python -m verify", description="Prove, refute, cross-check: the live ledger.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    run = commands.add_parser("run", help="prove and check everything, or some topics, and write the ledger")
+    run.add_argument("topics", nargs="*", metavar="TOPIC", help=f"of {', '.join(topics())}; all if none is named")
+    run.add_argument("--quick", action="store_true", help=f"{QUICK} examples an operation (under a minute)")
+    run.add_argument("--json", action="store_true", help="print the ledger as JSON and nothing else")
+    run.add_argument("--out", default=".", metavar="FOLDER", help="where ledger.json and report.html go (default: here)")
+    commands.add_parser("ops", help="list the operations that are checked, with their laws")
+    return parser.parse_args(argv)
+
+
+def teller(quiet):
+    """How to show one row: rich on a terminal, plain lines elsewhere, nothing with --json."""
+    if quiet:
+        return lambda row, number, total: None
+    live = sys.stdout.isatty() and "CI" not in os.environ
+    if live:
+        from rich.console import Console
+
+        console = Console(highlight=False)
+
+    def tell(row, number, total):
+        mark, colour = MARKS[row["status"]]
+        best = row["evidence"][0]["class"] if row["evidence"] else row["status"]
+        line = f"{number:3d}/{total} {mark} {row['id']:<46} {best:<22} {row['seconds']:6.2f} s"
+        if live:
+            from rich.markup import escape
+
+            console.print(f"[{colour}]{escape(line)}[/]")
+        else:
+            print(line, flush=True)
+        for problem in row["problems"]:
+            print(f"        {problem}", flush=True)
+
+    return tell
+
+
+def run(options):
+    unknown = [t for t in options.topics if t not in topics()]
+    if unknown:
+        print(f"unknown topic {unknown[0]!r}: expected one of {', '.join(topics())}", file=sys.stderr)
+        return 2
+    out = Path(options.out)
+    if not out.is_dir():
+        print(f"--out {options.out}: expected an existing folder", file=sys.stderr)
+        return 2
+    started = time.perf_counter()
+    try:
+        if not options.json:
+            print("loading torch and jax …", flush=True)
+        from verify.ledger import build
+        from verify.report import write
+        from verify.suite import profile_count
+
+        count = QUICK if options.quick else profile_count()
+        ledger = build(options.topics, count, out, f"{count} examples", teller(options.json))
+        write(ledger, out / "report.html")
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"\ninterrupted: the rows so far are kept in {out / 'ledger.partial.jsonl'}; run again to go on",
+              file=sys.stderr)
+        return 130
+    if options.json:
+        print(json.dumps(ledger, indent=1, ensure_ascii=False))
+    else:
+        s = ledger["summary"]
+        print(f"\n{s['claims proved']} of {s['claims']} claims proved, {s['mistakes refuted']} mistakes refuted by a "
+              f"witness, {s['mutants killed']} mutants killed; rows: {s['passed']} passed, {s['failed']} failed, "
+              f"{s['not run here']} not run here; {time.perf_counter() - started:.0f} s")
+        print(f"wrote {out / 'ledger.json'} and {out / 'report.html'}")
+    return 1 if ledger["summary"]["failed"] else 0
+
+
+def main(argv=None):
+    options = parse(argv)
+    if options.command == "run":
+        return run(options)
+    from importlib import import_module
+
+    for topic in topics():
+        for operation in import_module(f"verify.{topic}").OPERATIONS:
+            print(f"{operation.name:<34} {', '.join(law.__name__ for law in operation.laws)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

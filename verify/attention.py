@@ -1,0 +1,153 @@
+"""Laws of scaled dot-product attention and of its scores."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from hypothesis import strategies as st
+
+from verify.compare import close
+from verify.inputs import tensor
+from verify.suite import Operation
+
+SHAPES = [(2, 3, 1, 5, 4), (1, 2, 3, 5, 4), (2, 3, 5, 4, 6)]  # B H T S K: decoding, a cache, more queries than keys
+
+
+@st.composite
+def queries_and_keys(draw):
+    """Queries, keys and a scale that is usually the default."""
+    B, H, T, S, K = draw(st.sampled_from(SHAPES))
+    scale = draw(st.sampled_from([None, None, 0.3]))
+    return {"q": draw(tensor(B, H, T, K)), "k": draw(tensor(B, H, S, K)), "scale": scale}
+
+
+@st.composite
+def qkv(draw):
+    """Queries, keys, values; causal or not, with a mask or none, a row of which may be empty."""
+    B, H, T, S, K = draw(st.sampled_from(SHAPES))
+    q, k, v = (draw(tensor(B, H, n, K)) for n in (T, S, S))
+    bits = draw(st.none() | st.lists(st.booleans(), min_size=T * S, max_size=T * S))
+    mask = None if bits is None else torch.tensor(bits).reshape(T, S)
+    return {"q": q, "k": k, "v": v, "causal": draw(st.booleans()), "mask": mask}
+
+
+def seen(q, k, causal, mask):
+    """Which key each query may attend to, T × S: query i of T is the (i + S − T)-th position."""
+    T, S = q.shape[-2], k.shape[-2]
+    past = torch.tensor([[j <= i + S - T or not causal for j in range(S)] for i in range(T)])
+    return past if mask is None else past & mask
+
+
+def aligned_ones_score_root_k(scores, q, k, scale):
+    """Queries and keys of ones score K/√K."""
+    close(scores(torch.ones_like(q), torch.ones_like(k)), math.sqrt(q.shape[-1]))
+
+
+def given_scale_replaces_the_default(scores, q, k, scale):
+    """Scale 1 gives the bare inner product, √K times the default."""
+    close(scores(q, k, scale=1.0), scores(q, k) * math.sqrt(q.shape[-1]))
+
+
+def doubled_query_doubles_scores(scores, q, k, scale):
+    """Scores are linear in the query."""
+    close(scores(2 * q, k, scale=scale), 2 * scores(q, k, scale=scale))
+
+
+def roles_exchange(scores, q, k, scale):
+    """Exchanging queries and keys transposes the scores."""
+    close(scores(k, q, scale=scale), scores(q, k, scale=scale).mT)
+
+
+def constant_value_is_returned(attend, q, k, v, causal, mask):
+    """Weights sum to one over the keys seen; a query that sees none gets zero."""
+    some = seen(q, k, causal, mask).any(-1).double()
+    expected = some.unsqueeze(-1).expand_as(q)
+    close(attend(q, k, torch.ones_like(v), causal=causal, mask=mask), expected)
+
+
+def zero_query_averages_what_it_sees(attend, q, k, v, causal, mask):
+    """Equal scores weigh the keys seen equally."""
+    visible = seen(q, k, causal, mask).double()
+    mean = visible / visible.sum(-1, keepdim=True).clamp(min=1)
+    close(attend(torch.zeros_like(q), k, v, causal=causal, mask=mask), mean @ v, scale=1)
+
+
+def two_keys_by_hand(attend, q, k, v, causal, mask):
+    """A score of ln 3 against zeros outweighs each other key three to one."""
+    S, K = k.shape[-2:]
+    query = torch.full_like(q, math.log(3) / math.sqrt(K))
+    key, value = torch.zeros_like(k), torch.zeros_like(v)
+    key[..., 0, :] = value[..., 0, :] = 1
+    close(attend(query, key, value), 3 / (3 + S - 1))
+
+
+def past_ignores_future(attend, q, k, v, causal, mask):
+    """Under the causal mask the last key and value reach the last query only."""
+    k2, v2 = k.clone(), v.clone()
+    k2[..., -1, :] += 1
+    v2[..., -1, :] += 1
+    before, after = (attend(q, *pair, causal=True) for pair in ((k, v), (k2, v2)))
+    close(after[..., :-1, :], before[..., :-1, :])
+
+
+def last_query_sees_everything(attend, q, k, v, causal, mask):
+    """For the last query the causal mask masks nothing, whatever T and S."""
+    close(attend(q, k, v, causal=True)[..., -1, :], attend(q, k, v)[..., -1, :])
+
+
+def order_of_keys_is_nothing(attend, q, k, v, causal, mask):
+    """Without the causal mask, keys, values and mask columns may be permuted together."""
+    turned = None if mask is None else mask.roll(1, -1)
+    close(attend(q, k.roll(1, -2), v.roll(1, -2), mask=turned), attend(q, k, v, mask=mask))
+
+
+def masked_is_never_read(attend, q, k, v, causal, mask):
+    """NaN in a key and value that no query sees changes nothing."""
+    hidden = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool)
+    hidden[:, 1] = False
+    k2, v2 = k.clone(), v.clone()
+    k2[..., 1, :] = v2[..., 1, :] = torch.nan
+    close(attend(q, k2, v2, mask=hidden), attend(q, k, v, mask=hidden))
+
+
+def common_key_changes_nothing(attend, q, k, v, causal, mask):
+    """The same large vector added to all keys shifts a row of scores, which the softmax does not see."""
+    close(attend(q, k + 500, v, causal=causal, mask=mask), attend(q, k, v, causal=causal, mask=mask), scale=1)
+
+
+def given_scale_multiplies_the_query(attend, q, k, v, causal, mask):
+    """A scale is a factor on the query."""
+    K = q.shape[-1]
+    close(attend(q, k, v, scale=0.5), attend(q * 0.5 * math.sqrt(K), k, v))
+
+
+OPERATIONS = [
+    Operation(
+        "attention.scores",
+        inputs=queries_and_keys(),
+        laws=[
+            aligned_ones_score_root_k,
+            given_scale_replaces_the_default,
+            doubled_query_doubles_scores,
+            roles_exchange,
+        ],
+        gradients=("q", "k"),
+    ),
+    Operation(
+        "attention.attention",
+        inputs=qkv(),
+        laws=[
+            constant_value_is_returned,
+            zero_query_averages_what_it_sees,
+            two_keys_by_hand,
+            past_ignores_future,
+            last_query_sees_everything,
+            order_of_keys_is_nothing,
+            masked_is_never_read,
+            common_key_changes_nothing,
+            given_scale_multiplies_the_query,
+        ],
+        gradients=("q", "k", "v"),
+    ),
+]

@@ -1,0 +1,83 @@
+"""The shape of the house: who may import what, complete wings with the same stems, and pointers that are alive."""
+
+from __future__ import annotations
+
+import ast
+import re
+from importlib import import_module
+from pathlib import Path
+
+from derivations.__main__ import claims, topics
+
+ROOT = Path(__file__).parent.parent
+MAY_IMPORT = {"reference": {"reference"}, "derivations": {"derivations"}, "verify": {"reference", "derivations", "verify"},
+              "bench": {"reference", "derivations", "bench", "verify"}}
+LIBRARIES = {"derivations": {"torch", "jax"}, "reference": {"jax", "sympy"}}  # what a wing must not touch
+TWINS_IMPORT = {"jax", "numpy", "math"}
+WINGS = ("reference/{}.py", "derivations/{}.py", "verify/{}.py", "verify/twin/{}.py", "verify/mutant/{}.py", "papers/{}.md")
+
+
+def imports(path: Path):
+    """Every module imported anywhere in a file."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or "."
+
+
+def wrong_imports():
+    for wing, allowed in MAY_IMPORT.items():
+        for path in sorted((ROOT / wing).rglob("*.py")):
+            where = path.relative_to(ROOT)
+            for module in imports(path):
+                top = module.partition(".")[0]
+                if top in MAY_IMPORT and top not in allowed or top in LIBRARIES.get(wing, ()):
+                    yield f"{where} imports {module}, which {wing} may not"
+                if wing == "bench" and top == "verify" and not module.startswith("verify.twin"):
+                    yield f"{where} imports {module}; bench may see verify.twin only"
+                if path.parent.name == "twin" and top not in TWINS_IMPORT | {"__future__", "collections", "functools"}:
+                    yield f"{where} imports {module}; a twin imports jax, numpy and math only"
+
+
+def wrong_wings():
+    for topic in topics():
+        for wing in WINGS:
+            if not (ROOT / wing.format(topic)).exists():
+                yield f"topic {topic} has no {wing.format(topic)}"
+    for empty in ROOT.glob("*/**/__init__.py"):
+        if ".nox" not in empty.parts and empty.read_text():
+            yield f"{empty.relative_to(ROOT)} is not empty"
+
+
+def bibliography():
+    """The keys of the one bibliography."""
+    path = ROOT / "papers/references.bib"
+    return set(re.findall(r"^@\w+\{([^,\s]+)", path.read_text(encoding="utf-8"), re.M)) if path.exists() else set()
+
+
+def wrong_pointers():
+    keys, known = bibliography(), {c.id for c in claims()}
+    for c in claims():
+        module, _, name = c.code.rpartition(".")
+        if not hasattr(import_module(module), name):
+            yield f"{c.id}: code={c.code} does not exist"
+        for source in c.source.split("; "):
+            key = re.split(r"[,\s]", source)[0]
+            if key not in keys:
+                yield f"{c.id}: the source {key} is not in papers/references.bib"
+    for path in sorted((ROOT / "reference").glob("*.py")):
+        for key in re.findall(r"\b([a-z]+\d{4}[a-z]+)\b", path.read_text(encoding="utf-8")):
+            if key not in keys:
+                yield f"{path.name}: the source {key} is not in papers/references.bib"
+    cited: set[str] = set()
+    for article in sorted((ROOT / "papers").glob("*.md")):
+        found = set(re.findall(r"`((?:" + "|".join(topics()) + r")\.[a-z_0-9]+)`\]", article.read_text(encoding="utf-8")))
+        cited |= found
+        yield from (f"papers/{article.name} cites {name}, which is no claim" for name in sorted(found - known))
+    yield from (f"no article cites the claim {name}" for name in sorted(known - cited))
+
+
+def problems() -> list[str]:
+    """Everything out of place, a sentence each."""
+    return [*wrong_imports(), *wrong_wings(), *wrong_pointers()]

@@ -1,0 +1,78 @@
+"""Put two results beside each other: one measure of difference, one gap, and the crossing between torch and jax."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+
+jax.config.update("jax_enable_x64", True)
+
+GAP = 2.0**-36
+"""Largest relative difference at which two float64 results still count as equal.
+
+A floor, not a bound: at our sizes (at most some hundred additions, arguments up to some thousands) float64 rounding
+stays under 2^-40, and the slightest planted mistake, 1e-10 in a denominator, lies above 2^-34. Bounds derived
+operation by operation come with the rounding checker.
+"""
+
+
+def to_jax(value: Any) -> Any:
+    """A tensor as a jax array of the same dtype; anything else unchanged."""
+    return jnp.asarray(value.detach().cpu().numpy()) if isinstance(value, torch.Tensor) else value
+
+
+def to_torch(value: Any) -> torch.Tensor:
+    """A jax or numpy array, or a number, as a tensor of the same dtype."""
+    return value if isinstance(value, torch.Tensor) else torch.from_numpy(np.array(value))
+
+
+def in_torch(twin: Callable[..., Any]) -> Callable[..., torch.Tensor]:
+    """The twin as a function of tensors, so that the laws of the reference run on it unchanged."""
+
+    def through_jax(*positional: Any, **named: Any) -> torch.Tensor:
+        arrays = {name: to_jax(value) for name, value in named.items()}
+        return to_torch(twin(*map(to_jax, positional), **arrays))
+
+    return through_jax
+
+
+def compare(candidate: Any, expected: Any, scale: float = 0.0) -> float:
+    """Largest difference, relative to the largest finite magnitude expected (or `scale`, if that is larger).
+
+    NaN must meet NaN and an infinity the same infinity; otherwise, and for another shape, the difference is infinite.
+    """
+    ours, theirs = to_torch(candidate).detach().double(), to_torch(expected).detach().double()
+    if ours.shape != theirs.shape:
+        return float("inf")
+    finite = theirs.isfinite()
+    # equal_nan makes NaN meet NaN; zero tolerance makes infinities meet their own sign only
+    if not torch.equal(finite, ours.isfinite()):
+        return float("inf")
+    if not torch.isclose(ours[~finite], theirs[~finite], rtol=0, atol=0, equal_nan=True).all():
+        return float("inf")
+    if not finite.any():
+        return 0.0
+    difference = (ours[finite] - theirs[finite]).abs().max().item()
+    size = max(theirs[finite].abs().max().item(), scale)
+    return difference / size if size else difference  # nothing to be relative to: absolute
+
+
+def close(candidate: Any, expected: Any, scale: float = 0.0) -> None:
+    """Raise AssertionError, naming the difference, unless the two agree within the gap."""
+    ours, theirs = to_torch(candidate), torch.as_tensor(expected, dtype=torch.float64)
+    theirs = theirs.expand_as(ours) if theirs.ndim == 0 else theirs
+    difference = compare(ours, theirs, scale)
+    assert difference <= GAP, f"relative difference {difference:.3g}: got {show(ours)}, expected {show(theirs)}"
+
+
+def show(value: Any) -> str:
+    """One value on one line, elided in the middle when long."""
+    if not isinstance(value, torch.Tensor):
+        return repr(value)
+    text = np.array2string(value.detach().numpy(), separator=",", threshold=40, edgeitems=3, precision=6)
+    return " ".join(text.split()).replace(", ", ",")

@@ -1,0 +1,127 @@
+"""Three opinions on a derivative: torch's autograd, jax's of the twin, and extrapolated differences of the values.
+
+Everything is projected once: a random cotangent c turns f into the number ⟨c, f⟩, a random direction d turns its
+gradient into the number ⟨d, ∇⟨c, f⟩⟩ whose gradient is the second-order check. Differences of autograd's own gradient
+confirm the second order without the twin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import torch
+
+from verify.compare import GAP, compare, to_jax
+
+CAUTION = 32.0
+"""The extrapolation's own estimate of its error is the change in its last refinement; picking the refinement where
+that change is least makes it optimistic, and in trials by about ten."""
+STEP, LEVELS = 2.0**-3, 8
+"""First step and number of halvings: entries of a direction are ±1, and the smallest step is 2^-10."""
+
+
+class Difference(NamedTuple):
+    """A largest relative difference and the largest one that rounding and extrapolation can explain."""
+
+    relative: float
+    allowed: float
+
+    @property
+    def excess(self) -> float:
+        return self.relative / self.allowed if self.allowed else self.relative
+
+
+def extrapolated(at: Callable[[float], torch.Tensor], rounding: float) -> tuple[torch.Tensor, float]:
+    """The derivative of `at` at zero by Ridders' extrapolated central differences, and the error it admits.
+
+    `rounding` is the absolute error of one value of `at`; ridders1982derivative, with halved steps.
+    """
+    best, error, row = torch.tensor(torch.nan), float("inf"), []
+    for level in range(LEVELS):
+        h = STEP / 2**level
+        finer = [(at(h) - at(-h)) / (2 * h)]
+        for order, coarse in enumerate(row, 1):
+            finer.append(finer[-1] + (finer[-1] - coarse) / (4**order - 1))  # cancels the h^(2·order) term
+            change = max((finer[-1] - other).abs().max().item() for other in (finer[-2], coarse))
+            if change + rounding / h < error:
+                best, error = finer[-1], change + rounding / h
+        row = finer
+    return best, CAUTION * error
+
+
+def pullback(f: Callable[..., Any], xs: Sequence[torch.Tensor], c: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """∇⟨c, f⟩ by autograd, still differentiable; zeros where f does not depend on an argument."""
+    value = (f(*xs) * c).sum()
+    if not value.requires_grad:
+        return tuple(torch.zeros_like(x) for x in xs)
+    return torch.autograd.grad(value, xs, create_graph=True, materialize_grads=True)
+
+
+def gradients(
+    f: Callable[..., Any], twin: Callable[..., Any], inputs: Mapping[str, Any], names: Sequence[str]
+) -> dict[str, Difference]:
+    """Compare first and second derivatives of f and its twin by the arguments `names`, all of them at once.
+
+    Keys read "q, first order, twin"; f takes tensors, the twin jax arrays, both by keyword.
+    """
+    draw = torch.Generator().manual_seed(0)
+    xs = [inputs[name].detach().clone().requires_grad_() for name in names]
+    arrays = {name: to_jax(value) for name, value in inputs.items()}
+    ones = [torch.randint(0, 2, x.shape, generator=draw, dtype=torch.float64) * 2 - 1 for x in xs]
+
+    def ours(*values: torch.Tensor) -> torch.Tensor:
+        return f(**{**inputs, **dict(zip(names, values, strict=True))})
+
+    def theirs(*values: jax.Array) -> jax.Array:
+        return twin(**{**arrays, **dict(zip(names, values, strict=True))})
+
+    value = ours(*xs).detach()
+    c = torch.randn(value.shape, generator=draw, dtype=torch.float64)
+    jax_c, jax_ones = to_jax(c), [to_jax(d) for d in ones]
+
+    def projected(*values: jax.Array) -> jax.Array:
+        pulled = jax.vjp(theirs, *values)[1](jax_c)
+        return jnp.stack([jnp.vdot(g, d) for g, d in zip(pulled, jax_ones, strict=True)]).sum()
+
+    first = pullback(ours, xs, c)
+    along = sum((g * d).sum() for g, d in zip(first, ones, strict=True))
+    second = (
+        torch.autograd.grad(along, xs, materialize_grads=True)
+        if along.requires_grad
+        else tuple(torch.zeros_like(x) for x in xs)
+    )
+    jax_xs = [to_jax(x) for x in xs]
+    jax_first = jax.jit(lambda *v: jax.vjp(theirs, *v)[1](jax_c))(*jax_xs)
+    jax_second = jax.jit(jax.grad(projected, argnums=tuple(range(len(xs)))))(*jax_xs)
+
+    found = {}
+    # A relative change u of x moves f by u·|f| at least through rounding, so a derivative is resolved to u·|f|/|x|.
+    reach = max(1.0, *(x.detach().abs().max().item() for x in xs))
+    size = (c * value).abs().sum().item() / reach
+    noise = 2.0**-50 * (c * value).abs().sum().item()
+    gradient_noise = 2.0**-50 * max(size, *(g.detach().abs().max().item() for g in first))
+
+    def shifted(h: float, only: int | None = None) -> list[torch.Tensor]:
+        moved = range(len(xs)) if only is None else [only]
+        return [(x + h * d if i in moved else x).detach() for i, (x, d) in enumerate(zip(xs, ones, strict=True))]
+
+    for i, name in enumerate(names):
+        g, d = first[i].detach(), ones[i]
+        total = max(size, (g * d).abs().sum().item())
+        slope, error = extrapolated(lambda h, i=i: (ours(*shifted(h, i)) * c).sum().detach(), noise)
+        curve, curve_error = extrapolated(
+            lambda h, i=i: pullback(ours, [x.requires_grad_() for x in shifted(h)], c)[i].detach(), gradient_noise
+        )
+        total_second = max(size, second[i].abs().max().item())
+        found[f"{name}, first order, twin"] = Difference(compare(g, jax_first[i], size), GAP)
+        found[f"{name}, first order, differences"] = Difference(
+            compare((g * d).sum(), slope, total), error / total if total else error
+        )
+        found[f"{name}, second order, twin"] = Difference(compare(second[i], jax_second[i], size), GAP)
+        found[f"{name}, second order, differences"] = Difference(
+            compare(second[i], curve, total_second), curve_error / total_second if total_second else curve_error
+        )
+    return found

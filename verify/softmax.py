@@ -1,0 +1,118 @@
+"""Laws of the softmax, its normaliser and its Jacobian."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from hypothesis import strategies as st
+
+from verify.compare import GAP, close
+from verify.inputs import tensor
+from verify.suite import Operation
+
+LN2, LN3 = math.log(2), math.log(3)
+BY_HAND = torch.tensor([[0.0, LN2, LN3], [LN3, 0.0, LN2]], dtype=torch.float64)  # weights 1:2:3 and 3:1:2
+
+
+@st.composite
+def logits(draw, holes: bool = True):
+    """Rows of logits of ordinary, tiny and overflowing size; some entries may be -inf, even a whole row."""
+    shape = draw(st.sampled_from([(3,), (2, 5), (2, 3, 4)]))
+    scale = draw(st.sampled_from([1.0, 0.01, 250.0]))
+    return {"z": draw(tensor(*shape, scale=scale, holes=holes and draw(st.booleans())))}
+
+
+def rows_sum_to_one(softmax, z):
+    """A row is a distribution; a row of -inf has nothing to distribute and is zero."""
+    close(softmax(z).sum(-1), z.isfinite().any(-1).double())
+
+
+def shift_changes_nothing(softmax, z):
+    """Adding one number to all logits of a row, however large, leaves the row."""
+    close(softmax(z + 1000), softmax(z))
+
+
+def three_weights_by_hand(softmax, z):
+    """Logits 0, ln 2, ln 3 are weighted 1 : 2 : 3."""
+    close(softmax(BY_HAND), torch.tensor([[1, 2, 3], [3, 1, 2]]).double() / 6)
+
+
+def impossible_has_no_weight(softmax, z):
+    """A logit of -inf has weight zero."""
+    assert not softmax(z)[z == -math.inf].any(), "a logit of -inf has weight"
+
+
+def rows_do_not_mix(softmax, z):
+    """Moving one row by a thousand leaves every row."""
+    rows = torch.stack([z, z - 1000.0])
+    close(softmax(rows)[1], softmax(z))
+
+
+def shift_moves_along(log_sum_exp, z):
+    """Adding one number to all logits adds it to the result."""
+    close(log_sum_exp(z + 1000), log_sum_exp(z) + 1000)
+
+
+def six_by_hand(log_sum_exp, z):
+    """The exponentials 1, 2, 3 sum to 6."""
+    close(log_sum_exp(BY_HAND), torch.full((2,), math.log(6)).double())
+
+
+def stays_near_the_largest(log_sum_exp, z):
+    """It lies between the largest logit and that plus ln V, infinities included."""
+    for row in (z, torch.full_like(z, -math.inf), torch.full_like(z, math.inf)):
+        value, largest = log_sum_exp(row), row.amax(-1)
+        slack = GAP * (1 + largest.abs())
+        slack[slack.isinf()] = 0
+        assert (largest - slack <= value).all(), f"below the largest logit: {value}"
+        assert (value <= largest + math.log(z.shape[-1]) + slack).all(), f"above the largest plus ln V: {value}"
+
+
+def equal_logits_count_themselves(log_sum_exp, z):
+    """V equal logits a give a + ln V."""
+    close(log_sum_exp(torch.full_like(z, 2.5)), torch.full(z.shape[:-1], 2.5 + math.log(z.shape[-1])).double())
+
+
+def rows_sum_to_zero(softmax_jacobian, z):
+    """Weights sum to one, so their changes sum to zero."""
+    close(softmax_jacobian(z).sum(-1), torch.zeros_like(z), scale=1)
+
+
+def is_symmetric(softmax_jacobian, z):
+    """Logit k moves weight i as much as logit i moves weight k."""
+    jacobian = softmax_jacobian(z)
+    close(jacobian.mT, jacobian)
+
+
+def quarter_by_hand(softmax_jacobian, z):
+    """Two equal logits: ±1/4."""
+    close(softmax_jacobian(torch.zeros(1, 2).double()), torch.tensor([[[1, -1], [-1, 1]]]).double() / 4)
+
+
+OPERATIONS = [
+    Operation(
+        "softmax.softmax",
+        inputs=logits(),
+        laws=[
+            rows_sum_to_one,
+            shift_changes_nothing,
+            three_weights_by_hand,
+            impossible_has_no_weight,
+            rows_do_not_mix,
+        ],
+        gradients=("z",),
+    ),
+    Operation(
+        "softmax.log_sum_exp",
+        inputs=logits(),
+        laws=[shift_moves_along, six_by_hand, stays_near_the_largest, equal_logits_count_themselves],
+        gradients=("z",),
+    ),
+    Operation(
+        "softmax.softmax_jacobian",
+        inputs=logits(holes=False),
+        laws=[rows_sum_to_zero, is_symmetric, quarter_by_hand],
+        gradients=("z",),
+    ),
+]

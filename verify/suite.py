@@ -1,0 +1,188 @@
+"""Hold one operation to its laws: the reference, its twin and every known mistake, on the same examples.
+
+Needed in both directions: every mutant must break a law or leave the twin, and every law must be broken by a mutant.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+import torch
+from hypothesis import HealthCheck, Phase, find, given, settings
+from hypothesis import strategies as st
+from hypothesis.errors import NoSuchExample
+
+from verify.compare import GAP, compare, in_torch, show
+from verify.gradients import Difference, gradients
+from verify.mistake import mutants
+
+Function = Callable[..., Any]
+Inputs = Mapping[str, Any]
+PROFILES = {"dev": 25, "ci": 200, "deep": 5000}
+GRADIENT_EXAMPLES = 3
+
+
+@dataclass(frozen=True)
+class Operation:
+    """`reference.<name>` and `verify.twin.<name>`, the examples they are tried on, and the laws they obey.
+
+    `gradients` names the arguments by which the operation is differentiated.
+    """
+
+    name: str
+    inputs: st.SearchStrategy[dict[str, Any]]
+    laws: Sequence[Function]
+    gradients: Sequence[str] = ()
+
+
+@dataclass
+class Evidence:
+    """What was seen; None means nothing wrong, a message says what and on which input."""
+
+    operation: str
+    examples: int
+    reference_laws: dict[str, str | None] = field(default_factory=dict)
+    twin_laws: dict[str, str | None] = field(default_factory=dict)
+    agreement: float | str = 0.0
+    gradients: dict[str, Difference] = field(default_factory=dict)
+    gradient_failure: str | None = None
+    kills: dict[str, dict[str, bool]] = field(default_factory=dict)
+
+    @property
+    def survivors(self) -> list[str]:
+        return [mutant for mutant, row in self.kills.items() if not any(row.values())]
+
+    @property
+    def idle(self) -> list[str]:
+        return [law for law in self.reference_laws if not any(row[law] for row in self.kills.values())]
+
+
+def profile_count() -> int:
+    """How many examples the profile in DEMONSTRANDUM_PROFILE (dev, ci, deep; dev when unset) asks for."""
+    name = os.environ.get("DEMONSTRANDUM_PROFILE", "dev")
+    if name not in PROFILES:
+        raise ValueError(f"DEMONSTRANDUM_PROFILE is one of {', '.join(PROFILES)}, not {name!r}")
+    return PROFILES[name]
+
+
+def quiet(count: int, *phases: Phase) -> settings:
+    """The same examples on every run, none remembered, none timed."""
+    health = list(HealthCheck)
+    return settings(max_examples=count, database=None, deadline=None, phases=phases, suppress_health_check=health)
+
+
+def examples(operation: Operation, count: int) -> list[dict[str, Any]]:
+    """At most `count` inputs, the same ones every time."""
+    drawn: list[dict[str, Any]] = []
+
+    @settings(quiet(count, Phase.generate), derandomize=True)
+    @given(operation.inputs)
+    def collect(inputs: dict[str, Any]) -> None:
+        drawn.append(inputs)
+
+    collect()
+    return drawn
+
+
+def complaint(law: Function, f: Function, inputs: Inputs) -> str | None:
+    """Why f breaks the law on these inputs; an exception of any kind is a reason too."""
+    try:
+        law(f, **inputs)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}".removeprefix("AssertionError: ")
+    return None
+
+
+def departure(f: Function, expected: Any, inputs: Inputs) -> str | None:
+    """How f differs from the expected value on these inputs."""
+    try:
+        difference = compare(f(**inputs), expected)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return None if difference <= GAP else f"relative difference {difference:.3g}"
+
+
+def smallest(operation: Operation, failing: Inputs, why: Callable[[Inputs], str | None]) -> str:
+    """The complaint `why` makes about the simplest input found that it complains about, and that input."""
+    search = quiet(200, Phase.generate, Phase.shrink)
+    try:
+        failing = find(
+            operation.inputs, lambda inputs: why(inputs) is not None, settings=search, random=random.Random(0)
+        )
+    except NoSuchExample:
+        pass  # the failure is rarer than the search: report it as it came
+    return f"{why(failing)}; with " + ", ".join(f"{name} = {show(value)}" for name, value in failing.items())
+
+
+def break_law(operation: Operation, law: Function, f: Function, drawn: Sequence[Inputs]) -> str | None:
+    """The first broken example of a law, made small."""
+    for inputs in drawn:
+        if complaint(law, f, inputs) is not None:
+            return smallest(operation, inputs, lambda inputs: complaint(law, f, inputs))
+    return None
+
+
+def slopes(operation: Operation, f: Function, twin: Function, drawn: Sequence[Inputs]) -> dict[str, Difference]:
+    """The worst gradient differences over a few examples whose differentiable arguments are finite."""
+    worst: dict[str, Difference] = {}
+    inner = [e for e in drawn if all(e[name].isfinite().all() and e[name].any() for name in operation.gradients)]
+    for inputs in inner[:: max(1, len(inner) // GRADIENT_EXAMPLES)] if operation.gradients else ():
+        for comparison, found in gradients(f, twin, inputs, operation.gradients).items():
+            worst[comparison] = max(found, worst.get(comparison, found), key=lambda d: d.excess)
+    return worst
+
+
+def run(operation: Operation, count: int) -> Evidence:
+    """Try everything on `count` examples."""
+    topic, _, function = operation.name.partition(".")
+    reference = getattr(import_module(f"reference.{topic}"), function)
+    original = getattr(import_module(f"verify.twin.{topic}"), function)
+    twin = in_torch(original)
+    drawn = examples(operation, count)
+    seen = Evidence(operation.name, len(drawn))
+    names = {law.__name__: law for law in operation.laws}
+    seen.reference_laws = {name: break_law(operation, law, reference, drawn) for name, law in names.items()}
+    seen.twin_laws = {name: break_law(operation, law, twin, drawn) for name, law in names.items()}
+
+    expected: list[torch.Tensor] = []
+    try:
+        for inputs in drawn:
+            expected.append(twin(**inputs))
+            if departure(reference, expected[-1], inputs):
+                seen.agreement = smallest(operation, inputs, lambda e: departure(reference, twin(**e), e))
+                break
+            seen.agreement = max(float(seen.agreement), compare(reference(**inputs), expected[-1]))
+        seen.gradients = slopes(operation, reference, original, drawn)
+    except Exception as error:
+        seen.gradient_failure = f"{type(error).__name__}: {error}"
+
+    for mutant in mutants(operation.name):
+        row = {name: any(complaint(law, mutant, e) for e in drawn) for name, law in names.items()}
+        row["twin"] = any(departure(mutant, e, inputs) for e, inputs in zip(expected, drawn, strict=False))
+        if operation.gradients and not any(row.values()):  # right values: only the backward pass can be wrong
+            row["gradients"] = any(d.excess > 1 for d in slopes(operation, mutant, original, drawn).values())
+        seen.kills[mutant.__name__] = row
+    return seen
+
+
+def problems(seen: Evidence) -> list[str]:
+    """Everything that is not as it should be, a sentence each."""
+    who = f"{seen.operation}: "
+    found = []
+    for party, laws in (("reference", seen.reference_laws), ("twin", seen.twin_laws)):
+        found += [f"{who}law {law} is broken by the {party}: {why}" for law, why in laws.items() if why]
+    if isinstance(seen.agreement, str):
+        found.append(f"{who}reference and twin disagree: {seen.agreement}")
+    if seen.gradient_failure:
+        found.append(f"{who}reference or twin could not be compared: {seen.gradient_failure}")
+    for what, (relative, allowed) in seen.gradients.items():
+        if not relative <= allowed:
+            found.append(f"{who}the gradient is wrong ({what}): {relative:.3g}, at most {allowed:.3g} can be rounding")
+    found += [f"{who}mutant {mutant} is killed by no law, nor by the twin" for mutant in seen.survivors]
+    found += [f"{who}law {law} is broken by no mutant" for law in seen.idle]
+    return found
