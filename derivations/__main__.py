@@ -33,11 +33,16 @@ def show(row):
     lines.append(f"  scope    {row['scope']}" + (f" — {row['why']}" if row["why"] else ""))
     for step in row["steps"]:
         reason = f"{{{step['reason']}}}" if step["relation"] else f"{step['reason']}:"
-        lines += [f"    {step['relation'] or ' '} {step['text']}", f"        {reason}"] if step["relation"] else [
-            f"    {reason}", f"      {step['text']}"]
-    lines.append(f"  verdict  {row['verdict']} in {row['seconds']:.2f} s"
-                 + "".join(f"; {engine} {what}" for engine, what in row["engines"].items())
-                 + (f"\n           {row['message']}" if row["message"] else ""))
+        lines += (
+            [f"    {step['relation'] or ' '} {step['text']}", f"        {reason}"]
+            if step["relation"]
+            else [f"    {reason}", f"      {step['text']}"]
+        )
+    lines.append(
+        f"  verdict  {row['verdict']} in {row['seconds']:.2f} s"
+        + "".join(f"; {engine} {what}" for engine, what in row["engines"].items())
+        + (f"\n           {row['message']}" if row["message"] else "")
+    )
     lines += [f"  mistake  {m['name']}: {m['witness']}" for m in row["mistakes"]]
     lines += [f"  without  {n['name']}: {n['witness']}" for n in row["needed"]]
     return "\n".join(lines) + "\n"

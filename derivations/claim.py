@@ -12,6 +12,7 @@ hypothesis (a given value, a domain, independence) such that without it the stat
 
 import inspect
 import random
+import re
 import time
 from dataclasses import dataclass, field
 from itertools import product as cartesian
@@ -74,14 +75,28 @@ def claim(**declaration):
 def run(c: Claim):
     """Prove and try to refute one claim; returns its row of the ledger (DESIGN's JSON, plus the chain and reasons)."""
     started = time.perf_counter()
-    row = {"id": c.id, "statement": c.statement, "source": c.source, "form": "", "given": [], "scope": c.scope,
-           "why": c.why, "verdict": "undecided", "message": "", "engines": {}, "steps": [], "mistakes": [],
-           "needed": [], "code": c.code, "computes": c.computes}
+    row = {
+        "id": c.id,
+        "statement": c.statement,
+        "source": c.source,
+        "form": "",
+        "given": [],
+        "scope": c.scope,
+        "why": c.why,
+        "verdict": "undecided",
+        "message": "",
+        "engines": {},
+        "steps": [],
+        "mistakes": [],
+        "needed": [],
+        "code": c.code,
+        "computes": c.computes,
+    }
     try:
         parts = c.parts()
         row["form"] = " + ".join(dict.fromkeys(part.form for part in parts))
         row["given"] = [*hypotheses(c, parts)]
-        row["steps"] = [line for part in parts for line in _lines(part)]
+        row["steps"] = [line for part in parts for line in chain(part)]
         _reject_empty(c, parts)
         witness, tested = _refute(c, parts, POINTS)
         row["engines"]["numeric"] = f"refuted at {witness}" if witness else f"consistent at {tested} points"
@@ -128,11 +143,17 @@ def _domain_text(s, domain):
     return f"{domain.inf} {low} {s}" + (f" {high} {domain.sup}" if domain.sup != oo else "")
 
 
-def _lines(part):
+def chain(part):
     """The chain as printed: relation, LaTeX, plain text and reason."""
-    yield {"relation": "", "latex": latex(part.start), "text": sstr(part.start), "reason": part.form}
+    yield {"relation": "", "latex": typeset(part.start), "text": sstr(part.start), "reason": part.form}
     for step in part.steps:
-        yield {"relation": step.relation, "latex": latex(step.expr), "text": sstr(step.expr), "reason": step.reason}
+        yield {"relation": step.relation, "latex": typeset(step.expr), "text": sstr(step.expr), "reason": step.reason}
+
+
+def typeset(e):
+    """LaTeX, in which a name of several letters that is no Greek letter stands upright."""
+    words = {s for s in e.free_symbols if re.match("(?!lambda)[a-z]{2,}", s.name) and latex(s).startswith(s.name[:2])}
+    return latex(e, symbol_names={s: re.sub("^[a-z]+", r"\\operatorname{\g<0>}", latex(s)) for s in words})
 
 
 def _reject_empty(c, parts):
@@ -146,8 +167,10 @@ def _reject_empty(c, parts):
         previous = part.start
         for number, step in enumerate(part.steps, 1):
             if step.expr == previous:
-                raise Vacuous(f"step {number} repeats the expression before it ({sstr(previous)[:60]}): "
-                              "nothing is shown; keep Sum, Integral and Derivative unevaluated")
+                raise Vacuous(
+                    f"step {number} repeats the expression before it ({sstr(previous)[:60]}): "
+                    "nothing is shown; keep Sum, Integral and Derivative unevaluated"
+                )
             previous = step.expr
         symbols = set().union(*(e.free_symbols for lhs, _, rhs in part.statements for e in (lhs, rhs)))
         if not symbols and part.form != "finite":

@@ -20,7 +20,7 @@ class E(Function):
     nargs = 1
 
     def _latex(self, printer):
-        return r"\operatorname{E}\left[%s\right]" % printer._print(self.args[0])
+        return rf"\operatorname{{E}}\left[{printer._print(self.args[0])}\right]"
 
     def enumerate_law(self, point, evaluate):
         """The exact mean over all outcomes of the discrete laws attached to the point."""
@@ -28,7 +28,7 @@ class E(Function):
         sizes = [point.integer(law.size) for law in laws]
         shared = getattr(point, "dependent", False)
         bits = max(n + 1 for n in sizes) if shared else sum(n + 1 for n in sizes)
-        values = [[law.outcome(n, point, evaluate) for n in [size]][0] for law, size in zip(laws, sizes, strict=True)]
+        values = [law.outcome(size, point, evaluate) for law, size in zip(laws, sizes, strict=True)]
         total = acb(0)
         for signs in product((-1, 1), repeat=bits):
             start = 0
@@ -50,7 +50,7 @@ class Var(Function):
     nargs = 1
 
     def _latex(self, printer):
-        return r"\operatorname{Var}\left[%s\right]" % printer._print(self.args[0])
+        return rf"\operatorname{{Var}}\left[{printer._print(self.args[0])}\right]"
 
     def enumerate_law(self, point, evaluate):
         mean = E(self.args[0]).enumerate_law(point, evaluate)
@@ -97,8 +97,9 @@ class Law:
         return means, spread, common.sqrt()
 
     def text(self):
-        return (f"E {self.table}[{self.index}] = {self.mean}, Var = {self.var}"
-                + (f", Cov = {self.cov} between entries" if self.cov != 0 else ""))
+        return f"E {self.table}[{self.index}] = {self.mean}, Var = {self.var}" + (
+            f", Cov = {self.cov} between entries" if self.cov != 0 else ""
+        )
 
 
 class UndeclaredMoment(ValueError):

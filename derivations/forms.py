@@ -107,8 +107,11 @@ def optimal(objective, table, at, gap, feasible, reason):
     best = objective.replace(lambda e: getattr(e, "base", None) == table, lambda e: at(*e.indices))
     constraint, value = feasible
     steps = (eq(objective + gap, reason), ge(objective, "each piece of the gap is nonnegative", by=gap))
-    goals = (Goal(best, "=", objective + gap), Goal(objective, "≤", objective + gap, gap),
-             Goal(constraint, "=", S(value)))
+    goals = (
+        Goal(best, "=", objective + gap),
+        Goal(objective, "≤", objective + gap, gap),
+        Goal(constraint, "=", S(value)),
+    )
     return Part("optimal", best, steps, goals, ((best, "≥", objective), (constraint, "=", S(value))))
 
 

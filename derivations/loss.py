@@ -25,7 +25,7 @@ total = Sum(exp(z[j]), (j, 1, n))
     for_all={k: n},
     mistakes={
         "the sign": {"slope": y[k] - exp(z[k]) / total},
-        "softmax applied to the logits twice": {"p": lambda i: exp(exp(z[i]) / total) / Sum(exp(exp(z[j]) / total), (j, 1, n))},
+        "softmax applied twice": {"p": lambda i: exp(exp(z[i]) / total) / Sum(exp(exp(z[j]) / total), (j, 1, n))},
         "the normalizer is taken for a constant": {"slope": -y[k]},
         "base-two logarithm": {"unit": log(2)},
     },
@@ -34,8 +34,10 @@ def cross_entropy_gradient_is_p_minus_y(p=lambda i: exp(z[i]) / total, slope=exp
     """The gradient of −Σ yᵢ log softmax(z)ᵢ by the logits is p − y, for every target y that sums to one."""
     return equal(
         Derivative(-Sum(y[i] * log(p(i)) / unit, (i, 1, n)), z[k]),
-        eq(Derivative(-Sum(y[i] * z[i], (i, 1, n)) + Sum(y[i], (i, 1, n)) * log(total), z[k]),
-           "log p_i = z_i − log Σ exp z"),
+        eq(
+            Derivative(-Sum(y[i] * z[i], (i, 1, n)) + Sum(y[i], (i, 1, n)) * log(total), z[k]),
+            "log p_i = z_i − log Σ exp z",
+        ),
         eq(-y[k] + Sum(y[i], (i, 1, n)) * exp(z[k]) / total, "the derivative of log Σ exp is softmax"),
         eq(slope, "the targets sum to one"),
     )

@@ -17,7 +17,7 @@ c, p = IndexedBase("c", positive=True), IndexedBase("p", positive=True)
 unseen = IndexedBase("u", nonnegative=True)
 P, q = IndexedBase("P", real=True), IndexedBase("q", real=True)
 joint = IndexedBase("J", positive=True)
-mass, empty, ratio = Symbol("s", real=True), Symbol("P_0", real=True), Symbol("lambda", real=True)
+mass, empty, ratio = Symbol("s", real=True), Symbol("start", real=True), Symbol("lambda", real=True)
 count = IndexedBase("c", nonnegative=True)
 alpha, x, y, rate = (Symbol(name, positive=True) for name in ("alpha", "x", "y", "r"))
 
@@ -40,11 +40,17 @@ def row(h):
 def chain_rule_factorizes(factor=lambda t: q[t + 1], start=empty, last=t):
     """The probability of a text is the product of its conditional probabilities, and each context's sum to one."""
     return (
-        induct(P, t, start=start, step=P[t] * factor(t), closed=lambda now: Product(q[r], (r, 1, last + now - t)),
-               reason="q_(t+1) = P_(t+1)/P_t is the definition of the conditional; the empty text has probability one"),
+        induct(
+            P,
+            t,
+            start=start,
+            step=P[t] * factor(t),
+            closed=lambda now: Product(q[r], (r, 1, last + now - t)),
+            reason="q_(t+1) = P_(t+1)/P_t is the definition of the conditional; the empty text has probability one",
+        ),
         equal(
             Sum(joint[w] / Sum(joint[j], (j, 1, n)), (w, 1, n)),
-            eq(Sum(joint[w], (w, 1, n)) / Sum(joint[j], (j, 1, n)), "the context's own probability is the common divisor"),
+            eq(Sum(joint[w], (w, 1, n)) / Sum(joint[j], (j, 1, n)), "the context's probability is the common divisor"),
             eq(1, "it is the sum over its continuations"),
         ),
     )
@@ -65,7 +71,7 @@ def chain_rule_factorizes(factor=lambda t: q[t + 1], start=empty, last=t):
     },
 )
 def counting_is_maximum_likelihood(estimate=lambda h, w: c[h, w] / row(h)):
-    """Relative frequencies are stationary and beat every table of probabilities, also those that spend mass on unseen words."""
+    """Relative frequencies are stationary and beat every table of probabilities, also one with mass on unseen words."""
     likelihood = Sum(Sum(c[h, w] * log(p[h, w]), (w, 1, n)), (h, 1, m))
     surprise = Sum(Sum(c[h, w] * TangentGap.of(lambda x: -log(x), 1, p[h, w] / estimate(h, w)), (w, 1, n)), (h, 1, m))
     return (
@@ -74,9 +80,12 @@ def counting_is_maximum_likelihood(estimate=lambda h, w: c[h, w] / row(h)):
             eq(row(h), "c/p at the estimate is the same for every word: a Lagrange multiplier, so it is stationary"),
         ),
         optimal(
-            likelihood, p, at=estimate, gap=surprise + Sum(row(h) * unseen[h], (h, 1, m)),
+            likelihood,
+            p,
+            at=estimate,
+            gap=surprise + Sum(row(h) * unseen[h], (h, 1, m)),
             feasible=(Sum(estimate(h, w), (w, 1, n)), 1),
-            reason="Gibbs: the likelihood lost is Σ c (x − 1 − log x), x = p/estimate, plus N_h for each unit of unseen mass",
+            reason="Gibbs: the loss is Σ c (x − 1 − log x), x = p/estimate, plus N_h for each unit of unseen mass",
         ),
     )
 
@@ -84,8 +93,7 @@ def counting_is_maximum_likelihood(estimate=lambda h, w: c[h, w] / row(h)):
 @claim(
     source="laplace1814essai, règle de succession; mackay2003information, §23.5",
     code="reference.markov.conditional",
-    computes="part = 3; c = (6 * c).round(); "
-    "probabilities(unroll(c), torch.empty(1, 0).long(), len(c), alpha)[0, i]",
+    computes="part = 3; c = (6 * c).round(); probabilities(unroll(c), torch.empty(1, 0).long(), len(c), alpha)[0, i]",
     given={ratio: 1 / (Sum(count[j], (j, 1, n)) + n * alpha)},
     for_all={i: n},
     mistakes={
@@ -100,14 +108,18 @@ def laplace_is_dirichlet_posterior_mean(total=Sum(count[j], (j, 1, n)) + n * alp
     return (
         equal(
             Derivative(x**a * y**b, x) - Derivative(x**a * y**b, y),
-            eq((a * y - b * x) * x ** (a - 1) * y ** (b - 1),
-               "with x = pᵢ, y = pⱼ and all else fixed: the density times aᵢpⱼ − aⱼpᵢ is a derivative along x + y = const"),
+            eq(
+                (a * y - b * x) * x ** (a - 1) * y ** (b - 1),
+                "x = pᵢ, y = pⱼ, all else fixed: density · (aᵢpⱼ − aⱼpᵢ) is a derivative along x + y = const",
+            ),
         ),
         below(
             exp(-a * rate),
-            le(1 / (1 + a * rate),
-               "x^a vanishes at the boundary x = e^(−r) → 0, as a > 0: so the mean of aᵢpⱼ − aⱼpᵢ is 0 and E[pᵢ] = λaᵢ",
-               by=exp(-a * rate) * TangentGap.of(exp, 0, a * rate) / (1 + a * rate)),
+            le(
+                1 / (1 + a * rate),
+                "x^a vanishes at the boundary x = e^(−r) → 0, as a > 0: so the mean of aᵢpⱼ − aⱼpᵢ is 0 and E[pᵢ] = λaᵢ",
+                by=exp(-a * rate) * TangentGap.of(exp, 0, a * rate) / (1 + a * rate),
+            ),
         ),
         equal(
             Sum((count[j] + alpha) * ratio, (j, 1, n)),

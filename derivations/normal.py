@@ -9,8 +9,34 @@ the zero of the field: sound because a generator is only ever identified with it
 
 from itertools import count, permutations
 
-from sympy import (Abs, Add, Derivative, Dummy, Expr, Function, I, Indexed, Integer, KroneckerDelta, Mul, Poly, Pow, Product, S,
-                   Sum, Symbol, cos, exp, expand_mul, expand_multinomial, ilcm, log, sign, sin)
+from sympy import (
+    Abs,
+    Add,
+    Derivative,
+    Dummy,
+    Expr,
+    Function,
+    I,
+    Indexed,
+    Integer,
+    KroneckerDelta,
+    Mul,
+    Poly,
+    Pow,
+    Product,
+    S,
+    Sum,
+    Symbol,
+    bernoulli,
+    cos,
+    exp,
+    expand_mul,
+    expand_multinomial,
+    ilcm,
+    log,
+    sign,
+    sin,
+)
 from sympy.polys.fields import sfield
 
 from derivations.positive import TangentGap, is_positive
@@ -20,7 +46,8 @@ class Before(Function):
     """The indicator [i ≤ t]: one when the index i is not after t, else zero."""
 
     def _latex(self, printer):
-        return r"\left[%s \le %s\right]" % tuple(map(printer._print, self.args))
+        index, last = map(printer._print, self.args)
+        return rf"\left[{index} \le {last}\right]"
 
 
 class Malformed(ValueError):
@@ -45,7 +72,7 @@ class Context:
         """Is lower ≤ index ≤ upper known? A declared index may be moved down to one below its range's start."""
         shift, base = index.as_coeff_Add()
         if base not in self.ranges:
-            return index == upper or (upper - index).is_nonnegative and (index - lower).is_nonnegative
+            return index == upper or ((upper - index).is_nonnegative and (index - lower).is_nonnegative)
         start, end = self.ranges[base]
         return start == lower and shift <= 0 and (end == upper or (upper - end).is_nonnegative) and shift >= -1
 
@@ -93,8 +120,12 @@ def _logarithm(arg):
     factors = factors_of(expand_mul(arg))
     if not all(is_positive(base) for base, _ in factors):
         return log(arg)
-    return Add(*(power * (base.args[0] if isinstance(base, exp) else log(base)) if base != S.Exp1 else power
-                 for base, power in factors))
+    return Add(
+        *(
+            power * (base.args[0] if isinstance(base, exp) else log(base)) if base != S.Exp1 else power
+            for base, power in factors
+        )
+    )
 
 
 def factors_of(term):
@@ -167,6 +198,9 @@ def _term(term, index, lower, upper, context):
             return outside * _sum(canonical(rest, context), index, lower, base.args[1], context)
     if not inside:
         return outside * (upper - lower + 1)
+    if len(inside) == 1 and inside[0][0] == index and inside[0][1].is_Integer and inside[0][1] > 0:
+        above = inside[0][1] + 1  # Faulhaber: Σ iᵖ is a difference of Bernoulli polynomials
+        return outside * canonical((bernoulli(above, upper + 1) - bernoulli(above, lower)) / above, context)
     if all(base.is_Symbol and not (power / index).has(index) for base, power in inside):
         ratio = Mul(*(base ** (power / index) for base, power in inside))
         return outside * (ratio**lower - ratio ** (upper + 1)) / (1 - ratio)  # geometric; as rational functions
@@ -250,8 +284,7 @@ def _generators(expr):
             result = S.One
             for key, coefficient in split(base, power):
                 whole = convert(base) if key[1] == 1 and coefficient.is_Integer else None
-                result *= whole**coefficient if whole is not None else (
-                    generator(key) ** (coefficient * roots[key]))
+                result *= whole**coefficient if whole is not None else (generator(key) ** (coefficient * roots[key]))
             return result
         if (e, S.One) in roots:
             return generator((e, S.One)) ** roots[e, S.One]

@@ -15,7 +15,7 @@ r = Symbol("r", integer=True, positive=True)
 g, m, v, u = (IndexedBase(name, real=True) for name in "gmvu")
 beta, mu = Symbol("beta", real=True), Symbol("mu", real=True)
 mean, var, drift, spread = (Symbol(name, real=True) for name in ("mean", "var", "drift", "spread"))
-first, eps, eta = Symbol("m_0", real=True), Symbol("epsilon", real=True), Symbol("eta", real=True)
+first, eps, eta = Symbol("start", real=True), Symbol("epsilon", real=True), Symbol("eta", real=True)
 step = IndexedBase("g", real=True, nonzero=True)
 beta1, beta2 = Symbol("beta_1", real=True), Symbol("beta_2", real=True)
 UNIT = Interval.open(0, 1)
@@ -44,8 +44,14 @@ def average(x, t, beta=beta, start=first):
 def adam_first_moment_bias(weight=1 - beta, bias=1 - beta**T):
     """After T steps from zero Adam's first moment has expectation (1 − β^T) E[g], when E[g] does not change."""
     return (
-        induct(m, t, start=first, step=beta * m[t] + weight * g[t + 1], closed=lambda t: average(lambda r: g[r], t),
-               reason="unroll: the gradient of step r has since been multiplied t − r times by β"),
+        induct(
+            m,
+            t,
+            start=first,
+            step=beta * m[t] + weight * g[t + 1],
+            closed=lambda t: average(lambda r: g[r], t),
+            reason="unroll: the gradient of step r has since been multiplied t − r times by β",
+        ),
         expect(
             E(average(lambda r: g[r], T)),
             eq((1 - beta) * mean * Sum(beta ** (T - r), (r, 1, T)), "linearity; m starts at zero; E[g] is constant"),
@@ -69,8 +75,14 @@ def adam_first_moment_bias(weight=1 - beta, bias=1 - beta**T):
 def adam_second_moment_bias(square=second, bias=1 - beta**T):
     """After T steps from zero Adam's second moment has expectation (1 − β^T) E[g²], when E[g²] does not change."""
     return (
-        induct(v, t, start=first, step=beta * v[t] + (1 - beta) * g[t + 1] ** 2,
-               closed=lambda t: average(lambda r: g[r] ** 2, t), reason="unroll, as for the first moment"),
+        induct(
+            v,
+            t,
+            start=first,
+            step=beta * v[t] + (1 - beta) * g[t + 1] ** 2,
+            closed=lambda t: average(lambda r: g[r] ** 2, t),
+            reason="unroll, as for the first moment",
+        ),
         expect(
             E(average(lambda r: g[r] ** 2, T)),
             eq((1 - beta) * second * Sum(beta ** (T - r), (r, 1, T)), "linearity; E[g²] = Var g + (E g)² is constant"),
@@ -147,6 +159,11 @@ def adam_first_step_is_a_sign(correct=lambda beta: 1 - beta**T, root=sqrt):
 )
 def momentum_is_a_scaled_moving_average(factor=1 / (1 - mu), weight=1):
     """Started at zero, the velocity v ← μv + g is 1/(1 − μ) times the exponential moving average of the gradients."""
-    return induct(u, t, start=first, step=mu * u[t] + weight * g[t + 1],
-                  closed=lambda t: factor * average(lambda r: g[r], t, mu, start=0),
-                  reason="both obey one recurrence up to the factor 1 − μ on the gradient, and both start at zero")
+    return induct(
+        u,
+        t,
+        start=first,
+        step=mu * u[t] + weight * g[t + 1],
+        closed=lambda t: factor * average(lambda r: g[r], t, mu, start=0),
+        reason="both obey one recurrence up to the factor 1 − μ on the gradient, and both start at zero",
+    )

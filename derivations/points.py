@@ -9,8 +9,27 @@ from math import factorial
 
 import flint
 from flint import acb, acb_series, arb, fmpq
-from sympy import (Abs, Add, Derivative, Function, I, Interval, KroneckerDelta, Mul, Pow, Product, S, Sum, Symbol, cos,
-                   exp, log, oo, sign, sin)
+from sympy import (
+    Abs,
+    Add,
+    Derivative,
+    Function,
+    I,
+    Interval,
+    KroneckerDelta,
+    Mul,
+    Pow,
+    Product,
+    S,
+    Sum,
+    Symbol,
+    cos,
+    exp,
+    log,
+    oo,
+    sign,
+    sin,
+)
 from sympy.tensor.indexed import Indexed
 
 from derivations.normal import Before
@@ -30,7 +49,10 @@ class Recurrence(Function):
     nargs = 5
 
     def _latex(self, printer):
-        return printer._print(self.args[2].base[self.args[4]])
+        start, step, now, t, end = self.args
+        rules = ((now.base[0], start), (now.base[t + 1], step))
+        given = (f"{printer._print(left)} = {printer._print(right)}" for left, right in rules)
+        return rf"{printer._print(now.base[end])} \quad\text{{where}}\quad " + r",\quad ".join(given)
 
 
 def domain_of(symbol, domains):
@@ -227,7 +249,7 @@ def _iterate(e, limits, point):
 
 def _derivative(e, point):
     """By truncated power series in the variable: an algorithm which shares nothing with SymPy's rules."""
-    (variable, order), = e.variable_count
+    ((variable, order),) = e.variable_count
     order = int(order)
     at = evaluate(variable, point)
     series = acb_series([at, 1], prec=order + 1)

@@ -5,8 +5,22 @@ A certificate is nonnegative when it is built from nonnegative pieces by sums an
 """
 
 import z3
-from sympy import (Abs, Add, Derivative, Function, Indexed, KroneckerDelta, Lambda, Mul, Pow, Product, S, Sum, Symbol,
-                   exp)
+from sympy import (
+    Abs,
+    Add,
+    Derivative,
+    Function,
+    Indexed,
+    KroneckerDelta,
+    Lambda,
+    Mul,
+    Pow,
+    Product,
+    S,
+    Sum,
+    Symbol,
+    exp,
+)
 
 
 class TangentGap(Function):
@@ -30,12 +44,12 @@ class TangentGap(Function):
         return inside and x0.is_nonnegative and is_nonnegative(f.expr.diff(f.variables[0], 2))
 
     def _latex(self, printer):
-        return printer._print(self.doit())
+        return rf"\left[{printer._print(self.doit())}\right]"
 
 
 def is_positive(e):
     """Is `e` > 0 for every admissible value of its symbols? False means: not known."""
-    if e.is_positive or isinstance(e, exp) and e.args[0].is_real is not False:
+    if e.is_positive or (isinstance(e, exp) and e.args[0].is_real is not False):
         return True
     if isinstance(e, Sum | Product):
         return is_positive(e.function) and all(b.is_positive and a == 1 for _, a, b in e.limits)

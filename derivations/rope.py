@@ -43,8 +43,10 @@ def rope_score_depends_on_offset(key_angle=lambda n: n * theta[k]):
     return (
         equal(
             score(m, n, key_angle),
-            eq(Sum(dot * cos((m - n) * theta[k]) + cross * sin((m - n) * theta[k]), (k, 1, K)),
-               "angle subtraction: cos(mθ)cos(nθ) + sin(mθ)sin(nθ) = cos((m − n)θ)"),
+            eq(
+                Sum(dot * cos((m - n) * theta[k]) + cross * sin((m - n) * theta[k]), (k, 1, K)),
+                "angle subtraction: cos(mθ)cos(nθ) + sin(mθ)sin(nθ) = cos((m − n)θ)",
+            ),
         ),
         equal(
             score(m + s, n + s, key_angle),
@@ -57,7 +59,7 @@ def rope_score_depends_on_offset(key_angle=lambda n: n * theta[k]):
     source="su2021roformer, §3.4.2",
     code="reference.rope.rotate",
     computes="(rotate(pairs(a, b), torch.tensor([m])) ** 2).sum()",
-    mistakes={"a sign is lost, so that it is no rotation": {"sign": 1}, "the sine at half the angle": {"rate": Rational(1, 2)}},
+    mistakes={"a sign is lost: no rotation": {"sign": 1}, "the sine at half the angle": {"rate": Rational(1, 2)}},
 )
 def rope_keeps_norms(sign=-1, rate=1):
     """Rotation leaves the length of every query and key unchanged, at every position."""
@@ -65,8 +67,10 @@ def rope_keeps_norms(sign=-1, rate=1):
     y = a[k] * sin(rate * m * theta[k]) + b[k] * cos(m * theta[k])
     return equal(
         Sum(x**2 + y**2, (k, 1, K)),
-        eq(Sum((a[k] ** 2 + b[k] ** 2) * (cos(m * theta[k]) ** 2 + sin(m * theta[k]) ** 2), (k, 1, K)),
-           "the mixed terms cancel"),
+        eq(
+            Sum((a[k] ** 2 + b[k] ** 2) * (cos(m * theta[k]) ** 2 + sin(m * theta[k]) ** 2), (k, 1, K)),
+            "the mixed terms cancel",
+        ),
         eq(Sum(a[k] ** 2 + b[k] ** 2, (k, 1, K)), "sin² + cos² = 1"),
     )
 

@@ -37,8 +37,10 @@ def softmax_jacobian(cross=-softmax(k)):
     """The derivative of the i-th softmax probability by the k-th logit is pᵢ(δᵢₖ − pₖ)."""
     return equal(
         Derivative(softmax(i), z[k]),
-        eq(KroneckerDelta(i, k) * exp(z[i]) / total - exp(z[i]) * exp(z[k]) / total**2,
-           "quotient rule; of the sum, only the k-th term depends on z_k"),
+        eq(
+            KroneckerDelta(i, k) * exp(z[i]) / total - exp(z[i]) * exp(z[k]) / total**2,
+            "quotient rule; of the sum, only the k-th term depends on z_k",
+        ),
         eq(softmax(i) * (KroneckerDelta(i, k) + cross), "factor out p_i"),
     )
 
@@ -60,8 +62,11 @@ def log_sum_exp_is_stable_under_shift(back=m):
         ),
         below(
             1 + gaps,
-            le(1 + n, "m − z_j = g_j ≥ 0, and e^(−g) ≤ 1: nothing overflows; the 1 is the term that attains m",
-               by=Sum(exp(-g[j]) * (TangentGap.of(exp, 0, g[j]) + g[j]), (j, 1, n))),
+            le(
+                1 + n,
+                "m − z_j = g_j ≥ 0, and e^(−g) ≤ 1: nothing overflows; the 1 is the term that attains m",
+                by=Sum(exp(-g[j]) * (TangentGap.of(exp, 0, g[j]) + g[j]), (j, 1, n)),
+            ),
         ),
         below(1 + gaps, ge(1, "the attained maximum contributes exp(0) = 1: the logarithm never sees 0", by=gaps)),
     )

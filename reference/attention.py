@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def scores(q: Float[Tensor, "B H T K"], k: Float[Tensor, "B H S K"], scale: float | None = None) -> Float[Tensor, "B H T S"]:
+def scores(
+    q: Float[Tensor, "B H T K"], k: Float[Tensor, "B H S K"], scale: float | None = None
+) -> Float[Tensor, "B H T S"]:
     r"""q · k times `scale`, which is 1/√K unless given: then scores of standardized q, k have variance one.
 
     Raises ValueError when the axes do not agree.

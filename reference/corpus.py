@@ -29,3 +29,10 @@ def read(path: str, held_out: int = 10) -> tuple[str, str]:
         raise BadCorpus(f"corpus {path}: expected text, the file is empty")
     cut = len(text) - len(text) * held_out // 100
     return text[:cut], text[cut:]
+
+
+def long_enough(train: str, held_out: str, order: int) -> None:
+    """Raise BadCorpus unless both parts have more than `order` characters."""
+    if min(len(train), len(held_out)) <= order:
+        received = f"received {len(train)} to train on and {len(held_out)} held out"
+        raise BadCorpus(f"corpus: expected more than {order} characters in both parts for order {order}, {received}")

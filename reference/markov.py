@@ -125,7 +125,10 @@ def perplexity(log_probabilities: Float[Tensor, "N"]) -> Float[Tensor, ""]:
 
 
 def bits_per_character(log_probabilities: Float[Tensor, "N"]) -> Float[Tensor, ""]:
-    r"""−mean log₂ p of natural-log probabilities. Raises ValueError as `perplexity`. Source: shannon1948communication, §7."""
+    r"""−mean log₂ p of natural-log probabilities, in bits a symbol.
+
+    Raises ValueError as `perplexity`. Source: shannon1948communication, §7.
+    """
     expect.floating("log_probabilities", log_probabilities)
     return -log_probabilities.mean() / math.log(2)
 
@@ -171,9 +174,7 @@ def main(argv=None) -> int:
     try:
         train, held_out = corpus.read(options.corpus) if options.corpus else corpus.embedded()
         ids, alphabet = encode(train + held_out)
-        if min(len(train), len(held_out)) <= options.order:
-            raise corpus.BadCorpus(f"corpus: expected more than {options.order} characters to train on and as many held "
-                                   f"out for order {options.order}, received {len(train)} and {len(held_out)}")
+        corpus.long_enough(train, held_out, options.order)
         counts = count(ids[: len(train)], options.order, len(alphabet))
         here = log_likelihood(counts, ids[: len(train)], options.alpha)
         there = log_likelihood(counts, ids[len(train) :], options.alpha)
@@ -182,9 +183,10 @@ def main(argv=None) -> int:
         print(error, file=sys.stderr)
         return 2
     contexts = len(_ranks(counts.ngrams[:, : options.order], len(alphabet)).unique())
-    print(f"order {options.order}, add-{options.alpha:g}, {len(train):,} characters to train on, {len(held_out):,} held out")
+    print(f"order {options.order}, add-{options.alpha:g}: {len(train):,} characters, {len(held_out):,} held out")
     print(f"alphabet   {len(alphabet)} characters")
-    print(f"contexts   {contexts:,} seen of {len(alphabet) ** options.order:,} possible; {len(counts.counts):,} n-grams")
+    possible = len(alphabet) ** options.order
+    print(f"contexts   {contexts:,} seen of {possible:,} possible; {len(counts.counts):,} n-grams")
     for name, logs in (("train", here), ("held out", there)):
         print(f"{name:<10} perplexity {perplexity(logs):.3f}, {bits_per_character(logs):.3f} bits per character")
     print("generated  ------------------------------------------------------------")

@@ -51,7 +51,9 @@ def adam_init(x: Float[Tensor, "*P"]) -> AdamState:
     return AdamState(0, torch.zeros_like(x), torch.zeros_like(x))
 
 
-def adam_update(g: Float[Tensor, "*P"], state: AdamState, *, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8):
+def adam_update(
+    g: Float[Tensor, "*P"], state: AdamState, *, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8
+):
     r"""Adam: the direction is the ratio of the bias-corrected moments, with ε outside the root.
 
         t ← t + 1

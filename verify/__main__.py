@@ -19,13 +19,17 @@ QUICK = 8
 
 
 def parse(argv):
-    parser = argparse.ArgumentParser(prog="python -m verify", description="Prove, refute, cross-check: the live ledger.")
+    parser = argparse.ArgumentParser(
+        prog="python -m verify", description="Prove, refute, cross-check: the live ledger."
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     run = commands.add_parser("run", help="prove and check everything, or some topics, and write the ledger")
     run.add_argument("topics", nargs="*", metavar="TOPIC", help=f"of {', '.join(topics())}; all if none is named")
     run.add_argument("--quick", action="store_true", help=f"{QUICK} examples an operation (under a minute)")
     run.add_argument("--json", action="store_true", help="print the ledger as JSON and nothing else")
-    run.add_argument("--out", default=".", metavar="FOLDER", help="where ledger.json and report.html go (default: here)")
+    run.add_argument(
+        "--out", default=".", metavar="FOLDER", help="where ledger.json and report.html go (default: here)"
+    )
     commands.add_parser("ops", help="list the operations that are checked, with their laws")
     return parser.parse_args(argv)
 
@@ -80,16 +84,20 @@ def run(options):
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"\ninterrupted: the rows so far are kept in {out / 'ledger.partial.jsonl'}; run again to go on",
-              file=sys.stderr)
+        print(
+            f"\ninterrupted: the rows so far are kept in {out / 'ledger.partial.jsonl'}; run again to go on",
+            file=sys.stderr,
+        )
         return 130
     if options.json:
         print(json.dumps(ledger, indent=1, ensure_ascii=False))
     else:
         s = ledger["summary"]
-        print(f"\n{s['claims proved']} of {s['claims']} claims proved, {s['mistakes refuted']} mistakes refuted by a "
-              f"witness, {s['mutants killed']} mutants killed; rows: {s['passed']} passed, {s['failed']} failed, "
-              f"{s['not run here']} not run here; {time.perf_counter() - started:.0f} s")
+        print(
+            f"\n{s['claims proved']} of {s['claims']} claims proved, {s['mistakes refuted']} mistakes refuted by a "
+            f"witness, {s['mutants killed']} mutants killed; rows: {s['passed']} passed, {s['failed']} failed, "
+            f"{s['not run here']} not run here; {time.perf_counter() - started:.0f} s"
+        )
         print(f"wrote {out / 'ledger.json'} and {out / 'report.html'}")
     return 1 if ledger["summary"]["failed"] else 0
 

@@ -10,11 +10,22 @@ from pathlib import Path
 from derivations.__main__ import claims, topics
 
 ROOT = Path(__file__).parent.parent
-MAY_IMPORT = {"reference": {"reference"}, "derivations": {"derivations"}, "verify": {"reference", "derivations", "verify"},
-              "bench": {"reference", "derivations", "bench", "verify"}}
+MAY_IMPORT = {
+    "reference": {"reference"},
+    "derivations": {"derivations"},
+    "verify": {"reference", "derivations", "verify"},
+    "bench": {"reference", "derivations", "bench", "verify"},
+}
 LIBRARIES = {"derivations": {"torch", "jax"}, "reference": {"jax", "sympy"}}  # what a wing must not touch
 TWINS_IMPORT = {"jax", "numpy", "math"}
-WINGS = ("reference/{}.py", "derivations/{}.py", "verify/{}.py", "verify/twin/{}.py", "verify/mutant/{}.py", "papers/{}.md")
+WINGS = (
+    "reference/{}.py",
+    "derivations/{}.py",
+    "verify/{}.py",
+    "verify/twin/{}.py",
+    "verify/mutant/{}.py",
+    "papers/{}.md",
+)
 
 
 def imports(path: Path):
@@ -32,7 +43,7 @@ def wrong_imports():
             where = path.relative_to(ROOT)
             for module in imports(path):
                 top = module.partition(".")[0]
-                if top in MAY_IMPORT and top not in allowed or top in LIBRARIES.get(wing, ()):
+                if (top in MAY_IMPORT and top not in allowed) or top in LIBRARIES.get(wing, ()):
                     yield f"{where} imports {module}, which {wing} may not"
                 if wing == "bench" and top == "verify" and not module.startswith("verify.twin"):
                     yield f"{where} imports {module}; bench may see verify.twin only"
@@ -72,7 +83,8 @@ def wrong_pointers():
                 yield f"{path.name}: the source {key} is not in papers/references.bib"
     cited: set[str] = set()
     for article in sorted((ROOT / "papers").glob("*.md")):
-        found = set(re.findall(r"`((?:" + "|".join(topics()) + r")\.[a-z_0-9]+)`\]", article.read_text(encoding="utf-8")))
+        text = article.read_text(encoding="utf-8")
+        found = set(re.findall(r"`((?:" + "|".join(topics()) + r")\.[a-z_0-9]+)`\]", text))
         cited |= found
         yield from (f"papers/{article.name} cites {name}, which is no claim" for name in sorted(found - known))
     yield from (f"no article cites the claim {name}" for name in sorted(known - cited))

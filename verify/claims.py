@@ -106,4 +106,3 @@ def problem(c) -> tuple[str | None, float, int]:
     if not worst <= GAP:
         return f"{c.id}: {c.code} does not compute what is proved: relative difference {worst:.3g}", worst, tested
     return None, worst, tested
-

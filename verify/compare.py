@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -31,12 +32,16 @@ def to_torch(value: Any) -> torch.Tensor:
     return value if isinstance(value, torch.Tensor) else torch.from_numpy(np.array(value))
 
 
-def in_torch(twin: Callable[..., Any]) -> Callable[..., torch.Tensor]:
-    """The twin as a function of tensors, so that the laws of the reference run on it unchanged."""
+def in_torch(twin: Callable[..., Any], compiled: bool = False) -> Callable[..., torch.Tensor]:
+    """The twin as a function of tensors, so that laws run on it unchanged; `compiled` by jax.jit."""
+    fixed = jax.jit(lambda constants, arrays: twin(**dict(constants), **arrays), static_argnums=0)
+    names = list(inspect.signature(twin).parameters)
 
     def through_jax(*positional: Any, **named: Any) -> torch.Tensor:
-        arrays = {name: to_jax(value) for name, value in named.items()}
-        return to_torch(twin(*map(to_jax, positional), **arrays))
+        named = dict(zip(names, positional, strict=False)) | named
+        arrays = {name: to_jax(value) for name, value in named.items() if isinstance(value, torch.Tensor)}
+        constants = {name: value for name, value in named.items() if name not in arrays}
+        return to_torch(fixed(tuple(constants.items()), arrays) if compiled else twin(**constants, **arrays))
 
     return through_jax
 

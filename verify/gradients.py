@@ -8,10 +8,10 @@ confirm the second order without the twin.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import torch
 
 from verify.compare import GAP, compare, to_jax
@@ -21,6 +21,17 @@ CAUTION = 32.0
 that change is least makes it optimistic, and in trials by about ten."""
 STEP, LEVELS = 2.0**-3, 8
 """First step and number of halvings: entries of a direction are ±1, and the smallest step is 2^-10."""
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def jax_slopes(twin, constants, arrays, xs, c, ones):
+    """(gradients of ⟨c, twin⟩ by every x, and how they change along `ones`), compiled once for all of one shape."""
+
+    def slopes(values):
+        value, pull = jax.vjp(lambda moved: twin(**{**dict(constants), **arrays, **moved}), values)
+        return pull(c.astype(value.dtype))[0]
+
+    return jax.jvp(slopes, (xs,), (ones,))
 
 
 class Difference(NamedTuple):
@@ -60,48 +71,56 @@ def pullback(f: Callable[..., Any], xs: Sequence[torch.Tensor], c: torch.Tensor)
     return torch.autograd.grad(value, xs, create_graph=True, materialize_grads=True)
 
 
+class Slope(NamedTuple):
+    """⟨c, f⟩ at xs: its gradients, still differentiable, by every x, and the sizes that rounding is relative to."""
+
+    xs: list[torch.Tensor]
+    c: torch.Tensor
+    first: tuple[torch.Tensor, ...]
+    magnitude: float
+    size: float
+
+
+def slope(f: Callable[..., Any], inputs: Mapping[str, Any], names: Sequence[str], unit: float = 0.0) -> Slope:
+    """The slope of f by the arguments `names`, with the same cotangent c for every f of one shape of result."""
+    xs = [inputs[name].detach().clone().requires_grad_() for name in names]
+    value = f(**{**inputs, **dict(zip(names, xs, strict=True))}).detach()
+    c = torch.randn(value.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    first = pullback(lambda *moved: f(**{**inputs, **dict(zip(names, moved, strict=True))}), xs, c)
+    # A relative change u of x moves f by u·|f| at least through rounding, so a derivative is resolved to u·|f|/|x|.
+    magnitude = (c * value.abs().clamp(min=unit)).abs().sum().item()
+    return Slope(xs, c, first, magnitude, magnitude / max(1.0, *(x.detach().abs().max().item() for x in xs)))
+
+
 def gradients(
-    f: Callable[..., Any], twin: Callable[..., Any], inputs: Mapping[str, Any], names: Sequence[str]
+    f: Callable[..., Any], twin: Callable[..., Any], inputs: Mapping[str, Any], names: Sequence[str], unit: float = 0.0
 ) -> dict[str, Difference]:
     """Compare first and second derivatives of f and its twin by the arguments `names`, all of them at once.
 
-    Keys read "q, first order, twin"; f takes tensors, the twin jax arrays, both by keyword.
+    Keys read "q, first order, twin"; f takes tensors, the twin jax arrays, both by keyword. `unit` is the size of the
+    terms that may cancel in the result.
     """
-    draw = torch.Generator().manual_seed(0)
-    xs = [inputs[name].detach().clone().requires_grad_() for name in names]
-    arrays = {name: to_jax(value) for name, value in inputs.items()}
+    others = {name: value for name, value in inputs.items() if name not in names}
+    constants = tuple((name, value) for name, value in others.items() if not isinstance(value, torch.Tensor))
+    arrays = {name: to_jax(value) for name, value in others.items() if isinstance(value, torch.Tensor)}
+    xs, c, first, magnitude, size = slope(f, inputs, names, unit)
+    draw = torch.Generator().manual_seed(1)
     ones = [torch.randint(0, 2, x.shape, generator=draw, dtype=torch.float64) * 2 - 1 for x in xs]
 
     def ours(*values: torch.Tensor) -> torch.Tensor:
         return f(**{**inputs, **dict(zip(names, values, strict=True))})
 
-    def theirs(*values: jax.Array) -> jax.Array:
-        return twin(**{**arrays, **dict(zip(names, values, strict=True))})
-
-    value = ours(*xs).detach()
-    c = torch.randn(value.shape, generator=draw, dtype=torch.float64)
-    jax_c, jax_ones = to_jax(c), [to_jax(d) for d in ones]
-
-    def projected(*values: jax.Array) -> jax.Array:
-        pulled = jax.vjp(theirs, *values)[1](jax_c)
-        return jnp.stack([jnp.vdot(g, d) for g, d in zip(pulled, jax_ones, strict=True)]).sum()
-
-    first = pullback(ours, xs, c)
     along = sum((g * d).sum() for g, d in zip(first, ones, strict=True))
     second = (
         torch.autograd.grad(along, xs, materialize_grads=True)
         if along.requires_grad
         else tuple(torch.zeros_like(x) for x in xs)
     )
-    jax_xs = [to_jax(x) for x in xs]
-    jax_first = jax.jit(lambda *v: jax.vjp(theirs, *v)[1](jax_c))(*jax_xs)
-    jax_second = jax.jit(jax.grad(projected, argnums=tuple(range(len(xs)))))(*jax_xs)
+    moving, along_ones = (dict(zip(names, map(to_jax, values), strict=True)) for values in (xs, ones))
+    jax_first, jax_second = jax_slopes(twin, constants, arrays, moving, to_jax(c), along_ones)
 
     found = {}
-    # A relative change u of x moves f by u·|f| at least through rounding, so a derivative is resolved to u·|f|/|x|.
-    reach = max(1.0, *(x.detach().abs().max().item() for x in xs))
-    size = (c * value).abs().sum().item() / reach
-    noise = 2.0**-50 * (c * value).abs().sum().item()
+    noise = 2.0**-50 * magnitude
     gradient_noise = 2.0**-50 * max(size, *(g.detach().abs().max().item() for g in first))
 
     def shifted(h: float, only: int | None = None) -> list[torch.Tensor]:
@@ -111,16 +130,16 @@ def gradients(
     for i, name in enumerate(names):
         g, d = first[i].detach(), ones[i]
         total = max(size, (g * d).abs().sum().item())
-        slope, error = extrapolated(lambda h, i=i: (ours(*shifted(h, i)) * c).sum().detach(), noise)
+        change, error = extrapolated(lambda h, i=i: (ours(*shifted(h, i)) * c).sum().detach(), noise)
         curve, curve_error = extrapolated(
             lambda h, i=i: pullback(ours, [x.requires_grad_() for x in shifted(h)], c)[i].detach(), gradient_noise
         )
         total_second = max(size, second[i].abs().max().item())
-        found[f"{name}, first order, twin"] = Difference(compare(g, jax_first[i], size), GAP)
+        found[f"{name}, first order, twin"] = Difference(compare(g, jax_first[name], size), GAP)
         found[f"{name}, first order, differences"] = Difference(
-            compare((g * d).sum(), slope, total), error / total if total else error
+            compare((g * d).sum(), change, total), error / total if total else error
         )
-        found[f"{name}, second order, twin"] = Difference(compare(second[i], jax_second[i], size), GAP)
+        found[f"{name}, second order, twin"] = Difference(compare(second[i], jax_second[name], size), GAP)
         found[f"{name}, second order, differences"] = Difference(
             compare(second[i], curve, total_second), curve_error / total_second if total_second else curve_error
         )

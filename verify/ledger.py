@@ -17,8 +17,12 @@ from pathlib import Path
 from derivations.__main__ import claims, topics
 
 ROOT = Path(__file__).parent.parent
-PROVED = {"all_sizes": "proved for all sizes", "enclosed": "certified", "instances": "proved for instances",
-          "cited": "cited lemma, instances checked"}
+PROVED = {
+    "all_sizes": "proved for all sizes",
+    "enclosed": "certified",
+    "instances": "proved for instances",
+    "cited": "cited lemma, instances checked",
+}
 PASSED, FAILED, NOT_RUN = "passed", "failed", "not run here"
 
 
@@ -37,8 +41,16 @@ def code_hash(*paths: str) -> str:
 
 def row(identifier, kind, statement, evidence, problems, code=(), status=None, **more):
     """One row; without a given status it passes exactly when nothing is wrong."""
-    return {"id": identifier, "kind": kind, "statement": statement, "status": status or (FAILED if problems else PASSED),
-            "evidence": evidence, "problems": problems, "code_hash": code_hash(*code), **more}
+    return {
+        "id": identifier,
+        "kind": kind,
+        "statement": statement,
+        "status": status or (FAILED if problems else PASSED),
+        "evidence": evidence,
+        "problems": problems,
+        "code_hash": code_hash(*code),
+        **more,
+    }
 
 
 def claim_row(c):
@@ -54,11 +66,23 @@ def claim_row(c):
         wrong, worst, points = problem(c)
         problems += [wrong] if wrong else []
         if not wrong:
-            evidence.append({"class": "cross-checked",
-                             "what": f"{c.code} at {points} points, largest relative difference {worst:.1e}"})
+            evidence.append(
+                {
+                    "class": "cross-checked",
+                    "what": f"{c.code} at {points} points, largest relative difference {worst:.1e}",
+                }
+            )
     topic = c.id.partition(".")[0]
-    return row(c.id, "claim", c.statement, evidence, problems, (f"derivations/{topic}.py", f"reference/{topic}.py"),
-               proof={k: v for k, v in proof.items() if k not in ("id", "statement", "seconds")}, seed=c.id)
+    return row(
+        c.id,
+        "claim",
+        c.statement,
+        evidence,
+        problems,
+        (f"derivations/{topic}.py", f"reference/{topic}.py"),
+        proof={k: v for k, v in proof.items() if k not in ("id", "statement", "seconds")},
+        seed=c.id,
+    )
 
 
 def operation_row(operation, count):
@@ -72,15 +96,26 @@ def operation_row(operation, count):
     about = [c.id for c in claims([topic]) if c.code.startswith(f"reference.{topic}.{function}")] if wrong else []
     about = about or ([c.id for c in claims([topic])] if wrong else [])
     wrong = [f"{line} (bears on {', '.join(about)})" for line in wrong]
-    what = [f"{len(seen.reference_laws)} laws on {seen.examples} examples, reference and JAX twin",
-            f"twin: largest relative difference {seen.agreement:.1e}" if isinstance(seen.agreement, float) else "twin",
-            *(f"{name}: {found.relative:.1e}" for name, found in seen.gradients.items()),
-            f"{len(seen.kills)} mutants killed"]
-    cited = {m.__name__: {"id": m.mistake.id, "seen": m.mistake.seen, "fix": m.mistake.fix} for m in mutants(operation.name)}
-    return row(operation.name, "operation", f"reference.{operation.name} obeys its laws and agrees with its twin.",
-               [] if wrong else [{"class": "cross-checked", "what": line} for line in what], wrong,
-               (f"reference/{topic}.py", f"verify/{topic}.py", f"verify/twin/{topic}.py", f"verify/mutant/{topic}.py"),
-               kills=seen.kills, mutants=cited, examples=seen.examples)
+    what = [
+        f"{len(seen.reference_laws)} laws on {seen.examples} examples, reference and JAX twin",
+        f"twin: largest relative difference {seen.agreement:.1e}" if isinstance(seen.agreement, float) else "twin",
+        *(f"{name}: {found.relative:.1e}" for name, found in seen.gradients.items()),
+        f"{len(seen.kills)} mutants killed",
+    ]
+    cited = {
+        m.__name__: {"id": m.mistake.id, "seen": m.mistake.seen, "fix": m.mistake.fix} for m in mutants(operation.name)
+    }
+    return row(
+        operation.name,
+        "operation",
+        f"reference.{operation.name} obeys its laws and agrees with its twin.",
+        [] if wrong else [{"class": "cross-checked", "what": line} for line in what],
+        wrong,
+        (f"reference/{topic}.py", f"verify/{topic}.py", f"verify/twin/{topic}.py", f"verify/mutant/{topic}.py"),
+        kills=seen.kills,
+        mutants=cited,
+        examples=seen.examples,
+    )
 
 
 def trained_row():
@@ -88,12 +123,26 @@ def trained_row():
     from verify.trained import NEAR, trained_table
 
     worst, lacking, seen = trained_table()
-    wrong = [] if worst <= NEAR else [f"markov.trained_table: the trained table differs by {worst:.2g} from the optimum "
-                                      "found numerically (bears on markov.counting_is_maximum_likelihood)"]
-    what = (f"{seen} symbols of real text: relative frequencies and L-BFGS on the likelihood differ by {worst:.1e}, "
-            f"the optimizer still lacks {lacking:.1e} nats a symbol")
-    return row("markov.trained_table", "real input", "The table trained on real text is the optimum found numerically.",
-               [] if wrong else [{"class": "measured", "what": what}], wrong, ("reference/markov.py",))
+    wrong = (
+        []
+        if worst <= NEAR
+        else [
+            f"markov.trained_table: the trained table differs by {worst:.2g} from the optimum "
+            "found numerically (bears on markov.counting_is_maximum_likelihood)"
+        ]
+    )
+    what = (
+        f"{seen} symbols of real text: relative frequencies and L-BFGS on the likelihood differ by {worst:.1e}, "
+        f"the optimizer still lacks {lacking:.1e} nats a symbol"
+    )
+    return row(
+        "markov.trained_table",
+        "real input",
+        "The table trained on real text is the optimum found numerically.",
+        [] if wrong else [{"class": "measured", "what": what}],
+        wrong,
+        ("reference/markov.py",),
+    )
 
 
 def device_row(operations):
@@ -102,7 +151,9 @@ def device_row(operations):
 
     statement = "On a CUDA device every operation agrees with its value on the CPU."
     if not torch.cuda.is_available():
-        return row("device.cuda", "device", statement, [{"class": "not run", "what": "no CUDA device"}], [], status=NOT_RUN)
+        return row(
+            "device.cuda", "device", statement, [{"class": "not run", "what": "no CUDA device"}], [], status=NOT_RUN
+        )
     from verify.compare import GAP, compare
     from verify.suite import examples
 
@@ -135,7 +186,9 @@ def boundaries_row():
 
     wrong = problems()
     done = [] if wrong else [{"class": "cross-checked", "what": "imports, wings, stems, code=, sources, articles"}]
-    return row("boundaries", "structure", "Arrows point one way, wings are complete, every pointer is alive.", done, wrong)
+    return row(
+        "boundaries", "structure", "Arrows point one way, wings are complete, every pointer is alive.", done, wrong
+    )
 
 
 def build(chosen, count, out: Path, profile: str, tell):
@@ -156,9 +209,15 @@ def build(chosen, count, out: Path, profile: str, tell):
             os.fsync(file.fileno())
             tell(made, number, len(steps))
     names = ("torch", "jax", "sympy", "python-flint", "z3-solver", "hypothesis", "numpy")
-    ledger = {"schema": 1, "tree": tree_hash(), "topics": chosen, "profile": profile,
-              "versions": {"python": platform.python_version(), **{n: metadata.version(n) for n in names}},
-              "summary": summary(rows), "rows": rows}
+    ledger = {
+        "schema": 1,
+        "tree": tree_hash(),
+        "topics": chosen,
+        "profile": profile,
+        "versions": {"python": platform.python_version(), **{n: metadata.version(n) for n in names}},
+        "summary": summary(rows),
+        "rows": rows,
+    }
     (out / "ledger.json").write_text(json.dumps(ledger, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     partial.unlink()
     return ledger
@@ -168,9 +227,13 @@ def summary(rows):
     """How many rows of each status, and how many mistakes and mutants were refuted."""
     count = {s: sum(r["status"] == s for r in rows) for s in (PASSED, FAILED, NOT_RUN)}
     proofs = [r["proof"] for r in rows if r["kind"] == "claim"]
-    return {**count, "claims proved": sum(p["verdict"] == "holds" for p in proofs), "claims": len(proofs),
-            "mistakes refuted": sum(len(p["mistakes"]) for p in proofs),
-            "mutants killed": sum(any(k.values()) for r in rows for k in r.get("kills", {}).values())}
+    return {
+        **count,
+        "claims proved": sum(p["verdict"] == "holds" for p in proofs),
+        "claims": len(proofs),
+        "mistakes refuted": sum(len(p["mistakes"]) for p in proofs),
+        "mutants killed": sum(any(k.values()) for r in rows for k in r.get("kills", {}).values()),
+    }
 
 
 def _kept(partial: Path, tree: str):

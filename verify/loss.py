@@ -85,11 +85,13 @@ OPERATIONS = [
             shift_costs_nothing,
         ],
         gradients=("z",),
+        unit=1,
     ),
     Operation(
         "loss.cross_entropy_gradient",
         inputs=batch(),
         laws=[rows_sum_to_zero, only_the_target_gains, two_slopes_by_hand, twice_the_batch_halves_the_slope],
         gradients=("z",),
+        unit=1,
     ),
 ]

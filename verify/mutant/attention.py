@@ -141,7 +141,9 @@ def mask_inverted(q, k, v, *, causal=False, mask=None, scale=None):
     return attention(q, k, v, causal=causal, mask=None if mask is None else ~mask, scale=scale)
 
 
-@mistake("attention.attention", id="mask-after-softmax", seen=NOWHERE, fix="set masked scores to -inf before the softmax")
+@mistake(
+    "attention.attention", id="mask-after-softmax", seen=NOWHERE, fix="set masked scores to -inf before the softmax"
+)
 def mask_after_softmax(q, k, v, *, causal=False, mask=None, scale=None):
     """Masked weights are zeroed after normalising, so that the rest sum to less than one."""
     return (softmax(scores(q, k, scale)) * allowed(q, k, causal, mask)) @ v
@@ -175,9 +177,8 @@ def empty_row_is_not_a_number(q, k, v, *, causal=False, mask=None, scale=None):
 def empty_row_is_patched_after_softmax(q, k, v, *, causal=False, mask=None, scale=None):
     """The NaN of an empty row is overwritten by zero; its gradient is 0·NaN all the same."""
     visible = allowed(q, k, causal, mask)
-    logits = scores(q, k, scale).masked_fill(~visible, -math.inf)
-    weights = torch.softmax(logits, -1).masked_fill(~visible.any(-1, keepdim=True), 0)
-    return attention(q, k, v, causal=causal, mask=mask, scale=scale) + 0 * weights.sum()
+    logits = scores(q, k, scale) + torch.zeros(visible.shape).masked_fill(~visible, -math.inf)
+    return torch.softmax(logits, -1).masked_fill(~visible.any(-1, keepdim=True), 0) @ v
 
 
 @mistake("attention.attention", id="mask-finite-minus", seen=NOWHERE, fix="use -inf and give an empty row zeros")

@@ -66,7 +66,9 @@ def divided_by_all_windows(ids, contexts, vocabulary, alpha=0.0):
     return (counted(ids, contexts, vocabulary) + alpha) / (windows + alpha * vocabulary)
 
 
-@mistake("markov.probabilities", id="markov-last-context", seen=NOWHERE, fix="count a context only where a symbol follows")
+@mistake(
+    "markov.probabilities", id="markov-last-context", seen=NOWHERE, fix="count a context only where a symbol follows"
+)
 def divided_by_occurrences_of_the_context(ids, contexts, vocabulary, alpha=0.0):
     """A context at the end of the text, followed by nothing, is counted too."""
     k = contexts.shape[-1]

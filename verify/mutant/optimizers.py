@@ -58,7 +58,10 @@ def nesterov_unasked(x, gradients, *, lr, mu):
 
 
 @mistake(
-    "optimizers.momentum", id="nesterov-sign", seen="PaddlePaddle/Paddle PR#12231", fix="the velocity descends too: x − ηv"
+    "optimizers.momentum",
+    id="nesterov-sign",
+    seen="PaddlePaddle/Paddle PR#12231",
+    fix="the velocity descends too: x − ηv",
 )
 def velocity_with_the_wrong_sign(x, gradients, *, lr, mu):
     """x − ηg + ημv."""
@@ -101,9 +104,7 @@ def corrected(beta1, beta2, shift=0):
     return lambda t, m, v: (m / (1 - beta1 ** (t + shift)), v / (1 - beta2 ** (t + shift)))
 
 
-@mistake(
-    "optimizers.adam", id="adam-eps-inside-sqrt", seen="d2l-ai/d2l-zh PR#502", fix="add ε after the root: √v̂ + ε"
-)
+@mistake("optimizers.adam", id="adam-eps-inside-sqrt", seen="d2l-ai/d2l-zh PR#502", fix="add ε after the root: √v̂ + ε")
 def epsilon_inside_the_root(x, gradients, *, lr, beta1=0.9, beta2=0.999, eps=1e-8):
     """m̂/√(v̂ + ε)."""
 
@@ -137,7 +138,10 @@ def one_minus_twice(x, gradients, *, lr, beta1=0.9, beta2=0.999, eps=1e-8):
 
 
 @mistake(
-    "optimizers.adam", id="adam-inplace-correction", seen="frgfm/Holocron #1", fix="correct a copy, keep m and v as they are"
+    "optimizers.adam",
+    id="adam-inplace-correction",
+    seen="frgfm/Holocron #1",
+    fix="correct a copy, keep m and v as they are",
 )
 def correction_is_stored(x, gradients, *, lr, beta1=0.9, beta2=0.999, eps=1e-8):
     """m and v are overwritten by m̂ and v̂: right at step one only."""

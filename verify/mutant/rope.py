@@ -43,7 +43,10 @@ def always_interleaved(x, positions, base=10000.0, layout="interleaved"):
 
 
 @mistake(
-    "rope.rotate", id="sin-base-1000", seen="maxjcohen/transformer #62", fix="use the base that is given, 10000 by default"
+    "rope.rotate",
+    id="sin-base-1000",
+    seen="maxjcohen/transformer #62",
+    fix="use the base that is given, 10000 by default",
 )
 def base_is_one_thousand(x, positions, base=10000.0, layout="interleaved"):
     """The base is 1000."""

@@ -1,0 +1,139 @@
+r"""Articles hold nothing typed twice: python -m verify.articles [--write]. Exit 0 all up to date, 1 some are not.
+
+Three things are generated, and compared with what the files say:
+* between `<!-- claim ID -->` and `<!-- end -->`: statement, formulas and links of a claim;
+* the ```text block after a ```python block: what the code prints, all code of an article sharing its names;
+* between `<!-- topics -->` and `<!-- end -->` in README.md: the table of topics and wings.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import sys
+from pathlib import Path
+
+from derivations.__main__ import claims
+from derivations.claim import chain
+
+ROOT = Path(__file__).parent.parent
+ORDER = {
+    "markov": "what a language model is: probabilities by counting",
+    "softmax": "scores become a distribution",
+    "loss": "what training minimizes, and its gradient",
+    "optimizers": "how the gradient moves the parameters",
+    "attention": "which words a word looks at",
+    "rope": "where a word stands",
+}
+WINGS = (
+    "papers/{}.md",
+    "derivations/{}.py",
+    "reference/{}.py",
+    "verify/{}.py",
+    "verify/twin/{}.py",
+    "verify/mutant/{}.py",
+    "bench/{}.py",
+)
+CLAIM = re.compile(r"(<!-- claim ([\w.]+) -->\n).*?(<!-- end -->)", re.S)
+CODE = re.compile(r"(```python\n(.*?)```\n)(\n```text\n.*?```\n)?", re.S)
+TABLE = re.compile(r"(<!-- topics -->\n).*?(<!-- end -->)", re.S)
+SCOPES = {
+    "all_sizes": "proved for all sizes",
+    "instances": "proved for instances",
+    "enclosed": "certified by enclosure",
+    "cited": "a cited lemma, instances checked",
+}
+
+
+def formula(part) -> str:
+    """A chain as one display."""
+    first, *rest = chain(part)
+    relation = {"=": "=", "≤": r"\le", "≥": r"\ge", "≠": r"\ne"}
+    lines = [first["latex"], *(rf"{relation[line['relation']]} {line['latex']}" for line in rest)]
+    return "$$\n\\begin{aligned}\n& " + " \\\\\n& ".join(lines) + "\n\\end{aligned}\n$$\n"
+
+
+def told(c) -> str:
+    """Statement, chains, hypotheses and links of one claim."""
+    topic, (module, _, name) = c.id.partition(".")[0], c.code.rpartition(".")
+    links = [
+        f"Claim [`{c.id}`](../derivations/{topic}.py)",
+        SCOPES[c.scope],
+        f"code [`{name}`](../{module.replace('.', '/')}.py)",
+        f"check [`verify/{topic}.py`](../verify/{topic}.py)",
+    ]
+    return f"**{c.statement}**\n\n" + "\n".join(map(formula, c.parts())) + "\n" + " · ".join(links) + "\n"
+
+
+def topics_table() -> str:
+    """Topic × wing, in the order of reading; a dash where a topic has nothing in a wing."""
+    rows = ["| topic | article | derivation | code | laws | twin | mutants | cost |", "|---" * 8 + "|"]
+    for topic, idea in ORDER.items():
+        paths = [wing.format(topic) for wing in WINGS]
+        cells = [f"[{Path(p).name}]({p})" if (ROOT / p).exists() else "–" for p in paths]
+        rows.append(f"| **{topic}**: {idea} | " + " | ".join(cells) + " |")
+    return "\n".join(rows) + "\n"
+
+
+def regenerated(path: Path) -> str:
+    """The text of a file with everything generated anew. Raises ValueError for an unknown claim or failing code."""
+    text, known, names = path.read_text(encoding="utf-8"), {c.id: c for c in claims()}, {}
+
+    def fill(match):
+        if match[2] not in known:
+            raise ValueError(f"{path.name}: no claim is called {match[2]}")
+        return match[1] + told(known[match[2]]) + match[3]
+
+    def execute(match):
+        printed = io.StringIO()
+        try:
+            with contextlib.redirect_stdout(printed):
+                exec(compile(match[2], str(path), "exec"), names)
+        except Exception as error:
+            what = f"{type(error).__name__}: {error}"
+            raise ValueError(f"{path.name}: the code {match[2][:40]!r}… fails: {what}") from error
+        return match[1] + (f"\n```text\n{printed.getvalue()}```\n" if printed.getvalue() else "")
+
+    text = CLAIM.sub(fill, text)
+    if path.parent.name == "papers":
+        text = CODE.sub(execute, text)
+    return TABLE.sub(lambda m: m[1] + topics_table() + m[2], text)
+
+
+def bare_formulas(path: Path):
+    """Displayed formulas, outside generated ones, that are not marked as definitions below."""
+    text = CLAIM.sub("", path.read_text(encoding="utf-8"))
+    for match in re.finditer(r"\$\$(.+?)\$\$\n*(.{0,12})", text, re.S):
+        if not match[2].startswith("Definition"):
+            formula = " ".join(match[1].split())[:60]
+            yield f"{path.name}: the formula {formula} has no claim and is not called a definition"
+
+
+def problems(write: bool = False) -> list[str]:
+    """What is out of date or names nothing, a sentence each; with `write` the files are brought up to date."""
+    found, started_in = [], Path.cwd()
+    os.chdir(ROOT)  # code in the articles names files from the root
+    try:
+        for path in [ROOT / "README.md", *sorted((ROOT / "papers").glob("*.md"))]:
+            try:
+                fresh = regenerated(path)
+            except ValueError as error:
+                found.append(str(error))
+                continue
+            if fresh != path.read_text(encoding="utf-8"):
+                if write:
+                    path.write_text(fresh, encoding="utf-8")
+                else:
+                    found.append(f"{path.name} is out of date: run python -m verify.articles --write")
+            found += bare_formulas(path) if path.parent.name == "papers" else []
+    finally:
+        os.chdir(started_in)
+    return found
+
+
+if __name__ == "__main__":
+    wrong = problems(write=sys.argv[1:] == ["--write"])
+    print("\n".join(wrong) or "every article is up to date")
+    sys.exit(bool(wrong))

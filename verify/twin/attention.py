@@ -1,0 +1,57 @@
+"""Attention Σ_s softmax_s(q·k_s · scale) v_s, online over single keys rather than as max-shifted matrices."""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+
+def scores(q: jax.Array, k: jax.Array, scale: float | None = None) -> jax.Array:
+    """q_t·k_s times scale (1/√K unless given), "B H T S", as an explicit sum of coordinate products."""
+    q, k = jnp.asarray(q), jnp.asarray(k)
+    scale = 1.0 / math.sqrt(q.shape[-1]) if scale is None else scale
+    return (q[..., :, None, :] * k[..., None, :, :]).sum(-1) * scale
+
+
+def attention(
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    *,
+    causal: bool = False,
+    mask: jax.Array | None = None,
+    scale: float | None = None,
+) -> jax.Array:
+    """Σ_s p_ts v_s, p_t the softmax over visible keys, by online softmax: a scan over keys, one at a time."""
+    q, k, v = jnp.asarray(q), jnp.asarray(k), jnp.asarray(v)
+    scale = 1.0 / math.sqrt(q.shape[-1]) if scale is None else scale
+    queries, keys = q.shape[-2], k.shape[-2]
+    visible = jnp.ones((*q.shape[:-1], keys), dtype=bool)
+    if causal:
+        visible &= jnp.arange(keys) <= jnp.arange(queries)[:, None] + keys - queries
+    if mask is not None:
+        visible &= jnp.asarray(mask)
+
+    def step(carry: tuple, key: tuple) -> tuple:
+        peak, normaliser, accumulator = carry
+        k_s, v_s, sees = key
+        # Hidden operands become zeros before any arithmetic, so neither they nor their products are read.
+        q_t = jnp.where(sees[..., None], q, 0.0)
+        k_s = jnp.where(sees[..., None], k_s[..., None, :], 0.0)
+        v_s = jnp.where(sees[..., None], v_s[..., None, :], 0.0)
+        score = (q_t * k_s).sum(-1) * scale
+        # The quotient does not depend on the running maximum, which may therefore go undifferentiated.
+        risen = jnp.maximum(peak, jax.lax.stop_gradient(jnp.where(sees, score, -jnp.inf)))
+        shift = jnp.where(risen == -jnp.inf, 0.0, risen)
+        weight = jnp.where(sees, jnp.exp(jnp.where(sees, score - shift, 0.0)), 0.0)
+        decay = jnp.exp(peak - shift)
+        accumulator = accumulator * decay[..., None] + weight[..., None] * v_s
+        return (risen, normaliser * decay + weight, accumulator), None
+
+    empty = jnp.zeros(q.shape[:-1], q.dtype)
+    start = (empty - jnp.inf, empty, jnp.zeros((*q.shape[:-1], v.shape[-1]), v.dtype))
+    stream = (jnp.moveaxis(k, -2, 0), jnp.moveaxis(v, -2, 0), jnp.moveaxis(visible, -1, 0))
+    (_, normaliser, accumulator), _ = jax.lax.scan(step, start, stream)
+    return accumulator / jnp.where(normaliser == 0.0, 1.0, normaliser)[..., None]
