@@ -95,7 +95,7 @@ def run(c: Claim):
     try:
         parts = c.parts()
         row["form"] = " + ".join(dict.fromkeys(part.form for part in parts))
-        row["given"] = [*hypotheses(c, parts)]
+        row["given"] = [*(f"{sstr(total)} = {sstr(value)}" for total, value in c.sums.items()), *hypotheses(c, parts)]
         row["steps"] = [line for part in parts for line in chain(part)]
         _reject_empty(c, parts)
         witness, tested = _refute(c, parts, POINTS)

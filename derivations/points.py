@@ -283,14 +283,15 @@ def _run(recurrence, point):
 def compare(lhs, relation, rhs, point):
     """None when consistent at this point, else a sentence with both values."""
     left, right = evaluate(lhs, point), evaluate(rhs, point)
-    values = f"{number(left)} {relation} {number(right)}"
+    broken = {"=": "≠", "≤": ">", "≥": "<", "≠": "="}[relation]
+    values = f"{number(left)} {broken} {number(right)}"
     if not (left.is_finite() and right.is_finite()):
-        return f"undefined: {values}"
+        return f"undefined: {number(left)} and {number(right)}"
     gap = left - right
     if relation == "=":
         return None if gap.contains(0) else values
     if relation == "≠":
         return values if gap.contains(0) else None
     if not gap.imag.contains(0):
-        return f"not real: {values}"
+        return f"not real: {number(left)} and {number(right)}"
     return values if bool(gap.real > 0 if relation == "≤" else gap.real < 0) else None

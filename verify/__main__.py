@@ -78,7 +78,7 @@ def run(options):
         from verify.suite import profile_count
 
         count = QUICK if options.quick else profile_count()
-        ledger = build(options.topics, count, out, f"{count} examples", teller(options.json))
+        ledger = build(options.topics, count, out, teller(options.json))
         write(ledger, out / "report.html")
     except ValueError as error:
         print(error, file=sys.stderr)

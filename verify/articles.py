@@ -116,7 +116,7 @@ def problems(write: bool = False) -> list[str]:
     found, started_in = [], Path.cwd()
     os.chdir(ROOT)  # code in the articles names files from the root
     try:
-        for path in [ROOT / "README.md", *sorted((ROOT / "papers").glob("*.md"))]:
+        for path in sorted([*ROOT.glob("README.md"), *(ROOT / "papers").glob("*.md")]):
             try:
                 fresh = regenerated(path)
             except ValueError as error:

@@ -1,0 +1,127 @@
+"""The rows of the ledger: what is done for one claim, one operation, real input, the device and the house itself."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib import import_module
+from pathlib import Path
+
+from derivations.__main__ import claims
+
+ROOT = Path(__file__).parent.parent
+PASSED, FAILED, NOT_RUN = "passed", "failed", "not run here"
+PROVED = {
+    "all_sizes": "proved for all sizes",
+    "enclosed": "certified",
+    "instances": "proved for instances",
+    "cited": "cited lemma, instances checked",
+}
+
+
+def evidence(kind: str, *found: str) -> list[dict]:
+    """Pieces of evidence of one class."""
+    return [{"class": kind, "what": what} for what in found]
+
+
+def row(identifier, kind, statement, seen, problems=(), about=(), **more):
+    """One row: it fails when there are problems, and then shows no evidence; without any it was not run."""
+    status = FAILED if problems else PASSED if any(e["class"] != "not run" for e in seen) else NOT_RUN
+    files = [ROOT / path for path in about if (ROOT / path).exists()]
+    code = hashlib.sha256(b"".join(f.read_bytes() for f in files)).hexdigest()[:16]
+    shown = {"id": identifier, "kind": kind, "statement": statement, "status": status}
+    return {**shown, "evidence": [] if problems else seen, "problems": [*problems], "code_hash": code, **more}
+
+
+def of_claim(c):
+    """Prove a claim, then compare what it says with what its function computes."""
+    from derivations.claim import run
+    from verify.claims import problem
+
+    proof, topic = run(c), c.id.partition(".")[0]
+    problems = [] if proof["verdict"] == "holds" else [f"{c.id} is {proof['verdict']}: {proof['message']}"]
+    seen = evidence(PROVED[c.scope], "; ".join(f"{engine}: {what}" for engine, what in proof["engines"].items()))
+    if c.computes:
+        wrong, worst, points = problem(c)
+        problems += [wrong] if wrong else []
+        seen += evidence("cross-checked", f"{c.code} at {points} points, largest relative difference {worst:.1e}")
+    proof = {key: value for key, value in proof.items() if key not in ("id", "statement", "seconds")}
+    files = (f"derivations/{topic}.py", f"reference/{topic}.py")
+    return row(c.id, "claim", c.statement, seen, problems, files, proof=proof, seed=c.id)
+
+
+def of_operation(operation, count):
+    """Hold an operation to its laws, twin and mutants; a failure names the claims about the function."""
+    from verify.mistake import mutants
+    from verify.suite import problems, run
+
+    seen, wrong = run(operation, count), []
+    topic = operation.name.partition(".")[0]
+    if lines := problems(seen):
+        all_ids = [c.id for c in claims([topic])]
+        named = [c.id for c in claims([topic]) if c.code.startswith(f"reference.{operation.name}")]
+        wrong = [f"{line} (bears on {', '.join(named or all_ids)})" for line in lines]
+    done = [
+        f"{len(seen.reference_laws)} laws on {seen.examples} examples, reference and JAX twin",
+        f"twin: largest relative difference {seen.agreement:.1e}" if isinstance(seen.agreement, float) else "",
+        *(f"{name}: {found.relative:.1e}" for name, found in seen.gradients.items()),
+        f"{len(seen.kills)} mutants killed",
+    ]
+    cited = {m.__name__: {"id": m.mistake.id, "seen": m.mistake.seen, "fix": m.mistake.fix}
+             for m in mutants(operation.name)}  # fmt: skip
+    files = [f"{wing}/{topic}.py" for wing in ("reference", "verify", "verify/twin", "verify/mutant")]
+    statement = f"reference.{operation.name} obeys its laws and agrees with its twin, gradients included."
+    more = {"kills": seen.kills, "mutants": cited, "examples": seen.examples}
+    return row(
+        f"reference.{operation.name}", "operation", statement, evidence("cross-checked", *done), wrong, files, **more
+    )
+
+
+def of_trained_table():
+    """The table trained on real text against the proved optimum."""
+    from verify.trained import NEAR, trained_table
+
+    worst, lacking, seen = trained_table()
+    far = (
+        f"markov.trained_table differs by {worst:.2g} from the optimum (bears on markov.counting_is_maximum_likelihood)"
+    )
+    what = (
+        f"{seen} symbols of real text: relative frequencies and L-BFGS on the likelihood differ by {worst:.1e}, "
+        f"the optimizer still lacks {lacking:.1e} nats a symbol"
+    )
+    statement = "The table trained on real text is the optimum found numerically."
+    wrong = [] if worst <= NEAR else [far]
+    return row(
+        "markov.trained_table", "real input", statement, evidence("measured", what), wrong, ["reference/markov.py"]
+    )
+
+
+def of_device(operations):
+    """Every operation on a GPU, where there is one."""
+    import torch
+
+    from verify.compare import GAP, compare
+    from verify.suite import examples
+
+    statement = "On a CUDA device every operation agrees with its value on the CPU."
+    if not torch.cuda.is_available():
+        return row("device.cuda", "device", statement, evidence("not run", "no CUDA device"))
+    wrong, worst = [], 0.0
+    for operation in operations:
+        topic, _, function = operation.name.partition(".")
+        f = getattr(import_module(f"reference.{topic}"), function)
+        for inputs in examples(operation, 5):
+            there = {k: v.cuda() if isinstance(v, torch.Tensor) else v for k, v in inputs.items()}
+            worst = max(worst, found := compare(f(**there).cpu(), f(**inputs), operation.unit))
+            wrong += [f"{operation.name} on CUDA differs by {found:.2g}"] if found > GAP else []
+    return row(
+        "device.cuda", "device", statement, evidence("measured", f"{torch.cuda.get_device_name()}: {worst:.1e}"), wrong
+    )
+
+
+def of_the_house():
+    """Imports, wings, pointers and articles."""
+    from verify import articles, boundaries
+
+    statement = "Arrows point one way, wings are complete, every pointer is alive, every article is up to date."
+    done = evidence("cross-checked", "imports, wings, stems, code=, sources, citations, generated text")
+    return row("boundaries", "structure", statement, done, [*boundaries.problems(), *articles.problems()])
