@@ -50,5 +50,5 @@ def xla_flops(f: Callable[..., Any], *shapes: tuple[int, ...]) -> float:
     import jax
 
     arrays = [jax.ShapeDtypeStruct(shape, jax.numpy.float32) for shape in shapes]
-    analysis = jax.jit(f).lower(*arrays).compile().cost_analysis()
+    analysis: Any = jax.jit(f).lower(*arrays).compile().cost_analysis()
     return (analysis[0] if isinstance(analysis, list) else analysis)["flops"]

@@ -11,33 +11,24 @@ hypothesis (a given value, a domain, independence) such that without it the stat
 """
 
 import inspect
-import random
-import re
 import time
 from dataclasses import dataclass, field
-from itertools import product as cartesian
+from types import FunctionType
 
-from sympy import Integer, Interval, S, latex, oo, sstr
+from sympy import S, oo, sstr
 from sympy.tensor.indexed import IndexedBase
 
-from derivations.enclosure import encloses
-from derivations.expectation import UndeclaredMoment, take_expectations
-from derivations.forms import Part, Within
-from derivations.normal import Context, canonical, is_zero
-from derivations.points import Inadmissible, Point, compare, domain_of
-from derivations.positive import is_nonnegative, z3_proves
+from derivations.engines import DRAWS, POINTS, Vacuous, refute, resists
+from derivations.forms import Part
+from derivations.points import domain_of
+from derivations.typeset import chain
 
-POINTS, DRAWS = 24, 300
 SCOPES = ("all_sizes", "enclosed", "instances", "cited")
-
-
-class Vacuous(ValueError):
-    """A claim that says less than it seems to; the message says in which way."""
 
 
 @dataclass(frozen=True)
 class Claim:
-    body: object
+    body: FunctionType
     source: str
     mistakes: dict
     code: str = ""
@@ -98,12 +89,12 @@ def run(c: Claim):
         row["given"] = [*(f"{sstr(total)} = {sstr(value)}" for total, value in c.sums.items()), *hypotheses(c, parts)]
         row["steps"] = [line for part in parts for line in chain(part)]
         _reject_empty(c, parts)
-        witness, tested = _refute(c, parts, POINTS)
+        witness, tested = refute(c, parts, POINTS)
         row["engines"]["numeric"] = f"refuted at {witness}" if witness else f"consistent at {tested} points"
         if witness:
             row["verdict"], row["message"] = "refuted", witness
         else:
-            resisting = _prove(c, parts)
+            resisting = resists(c, parts)
             row["engines"]["symbolic"] = f"undecided: {resisting}" if resisting else "proved"
             if resisting:
                 row["message"] = resisting
@@ -136,24 +127,12 @@ def _reals(c, parts):
 
 
 def _domain_text(s, domain):
-    names = {Interval.open(0, oo): f"{s} > 0", Interval(0, oo): f"{s} ≥ 0", S.Reals - {0}: f"{s} ≠ 0"}
-    if domain in names:
-        return names[domain]
+    if domain == S.Reals - {0}:
+        return f"{s} ≠ 0"
+    if domain.sup == oo and domain.inf == 0:
+        return f"{s} > 0" if domain.left_open else f"{s} ≥ 0"
     low, high = ("<" if domain.left_open else "≤"), ("<" if domain.right_open else "≤")
     return f"{domain.inf} {low} {s}" + (f" {high} {domain.sup}" if domain.sup != oo else "")
-
-
-def chain(part):
-    """The chain as printed: relation, LaTeX, plain text and reason."""
-    yield {"relation": "", "latex": typeset(part.start), "text": sstr(part.start), "reason": part.form}
-    for step in part.steps:
-        yield {"relation": step.relation, "latex": typeset(step.expr), "text": sstr(step.expr), "reason": step.reason}
-
-
-def typeset(e):
-    """LaTeX, in which a name of several letters that is no Greek letter stands upright."""
-    words = {s for s in e.free_symbols if re.match("(?!lambda)[a-z]{2,}", s.name) and latex(s).startswith(s.name[:2])}
-    return latex(e, symbol_names={s: re.sub("^[a-z]+", r"\\operatorname{\g<0>}", latex(s)) for s in words})
 
 
 def _reject_empty(c, parts):
@@ -195,92 +174,6 @@ def _has(e, key):
     return e.has(key) or (hasattr(key, "base") and any(base == key.base for base in e.atoms(IndexedBase)))
 
 
-# ---- the symbolic engine
-
-
-def _prove(c, parts):
-    """None when every step is proved, else which step resists."""
-    for part in parts:
-        for number, goal in enumerate(part.goals, 1):
-            for sizes in _instances(c):
-                for case in part.cases or ({},):
-                    if not _proved(c, part, goal, {**c.given, **case}, sizes):
-                        return f"step {number} of {part.form} resists ({goal.relation} {sstr(goal.rhs)[:80]})"
-    return None
-
-
-def _instances(c):
-    if not c.sizes:
-        return ({},)
-    return [dict(zip(c.sizes, map(Integer, values), strict=True)) for values in cartesian(*c.sizes.values())]
-
-
-def _proved(c, part, goal, facts, sizes):
-    facts = {k: S(v) for k, v in facts.items()} | sizes
-    ranges = {i: upper.xreplace(sizes) for i, upper in c.for_all.items()}
-    sums = {total.xreplace(sizes): S(value).xreplace(facts) for total, value in c.sums.items()}
-    context = Context(ranges, sums)
-
-    def zero(e):
-        e = e.xreplace(facts)
-        if part.laws:
-            e = take_expectations(e, [law.given(facts) for law in part.laws], context)
-        return is_zero(canonical(e, context).xreplace(facts), context)
-
-    try:
-        if goal.relation == "=":
-            return zero(goal.lhs - goal.rhs)
-        if goal.relation == "≠":
-            exact = (goal.lhs - goal.rhs).xreplace(facts).doit()
-            return bool(exact.is_Rational and exact != 0)
-        small, large = (goal.lhs, goal.rhs) if goal.relation == "≤" else (goal.rhs, goal.lhs)
-        gap = large - small
-        if isinstance(goal.by, Within):
-            return encloses(gap.xreplace(facts), goal.by)
-        if goal.by is not None:
-            return zero(gap - goal.by) and is_nonnegative(S(goal.by).xreplace(facts))
-        return zero(gap) or is_nonnegative(gap.xreplace(facts)) or bool(z3_proves(gap.xreplace(facts)))
-    except UndeclaredMoment:
-        return False
-
-
-# ---- the numeric engine
-
-
-def _refute(c, parts, wanted, dropped=(None, None), draws=DRAWS):
-    """(witness or None, points tested): look for an admissible point where the statement is false."""
-    rng = random.Random(c.id)
-    kind, what = dropped
-    facts = {k: S(v) for k, v in c.given.items() if (kind, k) != ("given", what)}
-    tested = 0
-    exact = [case for part in parts for case in part.cases]
-    for draw in range(max(draws, wanted)):
-        small = 2 if any(part.laws for part in parts) else 1 + draw % 4
-        sums = {total: S(value).xreplace(facts) for total, value in c.sums.items()}
-        point = Point(rng, c.for_all, sums, c.domains, what if kind == "domain" else None, sizes=small)
-        point.dependent = kind == "independence"
-        try:
-            for key, value in facts.items():
-                point.fix(key, value)
-            for part in parts:
-                point.laws = {law.table: law.given(facts) for law in part.laws}
-                for case in part.cases or ({},):
-                    for lhs, relation, rhs in part.statements:
-                        both = [e.xreplace(facts).xreplace(case) for e in (lhs, rhs)]
-                        failure = compare(both[0], relation, both[1], point)
-                        if failure:
-                            at = point.show()
-                            return f"{failure}" + (f" at {at}" if at else f" at {case}" if case else ""), tested
-        except Inadmissible:
-            continue
-        tested += 1
-        if tested >= wanted or (exact and not point.values and not point.tables):
-            return None, max(tested, len(exact))
-    if not tested:
-        raise Vacuous("no admissible point was found: the domain is empty")
-    return None, tested
-
-
 def _mistakes(c):
     """Every mistake with its witness; one that changes nothing, or is not refuted, rejects the claim."""
     rows = []
@@ -292,7 +185,7 @@ def _mistakes(c):
         wrong = c.parts(**overrides)
         if wrong == truth:
             raise Vacuous(f"the mistake {name!r} changes nothing")
-        witness, tested = _refute(c, wrong, DRAWS)
+        witness, tested = refute(c, wrong, DRAWS)
         if witness is None:
             raise Vacuous(f"the mistake {name!r} is not refuted at {tested} points: it changes nothing that is claimed")
         rows.append({"name": name, "verdict": "refuted", "witness": witness})
@@ -304,7 +197,7 @@ def _needed(c, parts):
     rows = []
     for name, dropped in hypotheses(c, parts).items():
         try:
-            witness, tested = _refute(c, parts, DRAWS, dropped)
+            witness, tested = refute(c, parts, DRAWS, dropped)
         except Vacuous:
             witness, tested = None, 0
         if witness is None:

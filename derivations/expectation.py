@@ -26,7 +26,7 @@ class E(Function):
         """The exact mean over all outcomes of the discrete laws attached to the point."""
         laws = list(point.laws.values())
         sizes = [point.integer(law.size) for law in laws]
-        shared = getattr(point, "dependent", False)
+        shared = point.dependent
         bits = max(n + 1 for n in sizes) if shared else sum(n + 1 for n in sizes)
         values = [law.outcome(size, point, evaluate) for law, size in zip(laws, sizes, strict=True)]
         total = acb(0)
@@ -122,7 +122,7 @@ def take_expectations(expr, laws, context):
 def _mean(term, laws, context):
     factors, limits = flatten(factors_of(term), [])
     tables = {law.table: law for law in laws}
-    picked = {law.table: [] for law in laws}
+    picked: dict = {law.table: [] for law in laws}
     fixed = S.One
     for base, power in factors:
         table = getattr(base, "base", None)

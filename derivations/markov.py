@@ -110,7 +110,7 @@ def laplace_is_dirichlet_posterior_mean(total=Sum(count[j], (j, 1, n)) + n * alp
             Derivative(x**a * y**b, x) - Derivative(x**a * y**b, y),
             eq(
                 (a * y - b * x) * x ** (a - 1) * y ** (b - 1),
-                "x = pᵢ, y = pⱼ, all else fixed: density·(aᵢpⱼ − aⱼpᵢ) is a derivative along x + y = const",
+                "x = pᵢ, y = pⱼ, rest fixed: density·(aᵢpⱼ − aⱼpᵢ) is a slope along x + y = const",
             ),
         ),
         below(

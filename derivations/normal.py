@@ -176,7 +176,7 @@ def _sum(body, index, lower, upper, context):
         if not any(isinstance(term, Sum) for term in Add.make_args(peeled)):
             return canonical(peeled, context)
         whole = next(term for term in Add.make_args(peeled) if isinstance(term, Sum))
-        return canonical(peeled - whole, context) + _sum(body, *whole.limits[0], context)
+        return canonical(peeled - whole, context) + _sum(body, index, lower, whole.limits[0][2], context)
     return Add(*(_term(term, index, lower, upper, context) for term in Add.make_args(expand_numerator(body))))
 
 
@@ -237,7 +237,8 @@ def _renamed(factors, limits, context):
 
 def _inner_first(limits):
     """Order the limits so that a limit which depends on another index stands before it (SymPy: innermost first)."""
-    ordered, rest = [], list(limits)
+    ordered: list = []
+    rest = list(limits)
     while rest:
         names = {i for i, _, _ in rest}
         free = [limit for limit in rest if not (limit[1].free_symbols | limit[2].free_symbols) & (names - {limit[0]})]
@@ -248,7 +249,8 @@ def _inner_first(limits):
 
 def _generators(expr):
     """Replace every power b^(cτ) by an integer power of one generator per (b, τ), everything opaque by its own."""
-    table, roots = {}, {}
+    table: dict = {}
+    roots: dict = {}
     fresh = count()
 
     def split(base, power):

@@ -73,6 +73,7 @@ class Point:
         self.rng, self.ranges, self.domains, self.widened, self.sizes = rng, ranges or {}, domains or {}, widened, sizes
         self.totals = {total.function.base.label: (total, value) for total, value in (sums or {}).items()}
         self.values, self.tables, self.bound = {}, {}, {}
+        self.dependent = False  # a second table with a declared law shares the draws of the first
         self.laws = {}
 
     def integer(self, e):

@@ -79,7 +79,7 @@ def z3_proves(e):
         return None
     solver = z3.Solver()
     solver.set("timeout", 5000)
-    names = {}
+    names: dict = {}
 
     def convert(x):
         if x.is_Rational:

@@ -27,7 +27,8 @@ def scores(
     Raises ValueError when the axes do not agree.
     Source: vaswani2017attention, §3.2.1 eq. (1) and footnote 4.
     """
-    expect.floating("q", q), expect.floating("k", k)
+    expect.floating("q", q)
+    expect.floating("k", k)
     ours, theirs = expect.axes("q", q, "B H T K"), expect.axes("k", k, "B H S K")
     expect.agree(B=(ours["B"], theirs["B"]), H=(ours["H"], theirs["H"]), K=(ours["K"], theirs["K"]))
     if scale is not None:
@@ -41,7 +42,8 @@ def causal_mask(T: int, S: int, device=None) -> Bool[Tensor, "T S"]:
     With T = S this is the usual triangle; with a cache (S > T) the T queries are the last ones of S.
     Raises ValueError for a size below one.
     """
-    expect.natural("T", T, 1), expect.natural("S", S, 1)
+    expect.natural("T", T, 1)
+    expect.natural("S", S, 1)
     return torch.ones(T, S, dtype=torch.bool, device=device).tril(S - T)
 
 

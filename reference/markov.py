@@ -54,7 +54,8 @@ def count(ids: Int[Tensor, "N"], order: int, vocabulary: int) -> Counts:
     Raises ValueError for ids outside the vocabulary, a negative order, or a text shorter than order + 1.
     Source: manning1999foundations, §6.1.
     """
-    expect.natural("order", order), expect.natural("vocabulary", vocabulary, 1)
+    expect.natural("order", order)
+    expect.natural("vocabulary", vocabulary, 1)
     n = expect.axes("ids", ids, "N")["N"]
     expect.indices("ids", ids, vocabulary)
     if n < order + 1:

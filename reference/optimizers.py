@@ -79,7 +79,8 @@ def adam_update(
 
 def _trajectory(x, gradients, lr: float, state, update: Callable):
     """The parameter after each step of x ← x − η · direction."""
-    expect.floating("x", x), expect.floating("gradients", gradients)
+    expect.floating("x", x)
+    expect.floating("gradients", gradients)
     expect.agree(P=(expect.axes("x", x, "P")["P"], expect.axes("gradients", gradients, "N P")["P"]))
     expect.number("lr", lr, 0)
     path = []

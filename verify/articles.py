@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 from derivations.__main__ import claims
-from derivations.claim import chain
+from derivations.typeset import chain
 
 ROOT = Path(__file__).parent.parent
 ORDER = {
@@ -79,7 +79,7 @@ def topics_table() -> str:
 
 def regenerated(path: Path) -> str:
     """The text of a file with everything generated anew. Raises ValueError for an unknown claim or failing code."""
-    text, known, names = path.read_text(encoding="utf-8"), {c.id: c for c in claims()}, {}
+    text, known, names = path.read_text(encoding="utf-8"), {c.id: c for c in claims()}, dict[str, object]()
 
     def fill(match):
         if match[2] not in known:

@@ -50,7 +50,8 @@ def extrapolated(at: Callable[[float], torch.Tensor], rounding: float) -> tuple[
 
     `rounding` is the absolute error of one value of `at`; ridders1982derivative, with halved steps.
     """
-    best, error, row = torch.tensor(torch.nan), float("inf"), []
+    best, error = torch.tensor(torch.nan), float("inf")
+    row: list[torch.Tensor] = []
     for level in range(LEVELS):
         h = STEP / 2**level
         finer = [(at(h) - at(-h)) / (2 * h)]
@@ -110,7 +111,7 @@ def gradients(
     def ours(*values: torch.Tensor) -> torch.Tensor:
         return f(**{**inputs, **dict(zip(names, values, strict=True))})
 
-    along = sum((g * d).sum() for g, d in zip(first, ones, strict=True))
+    along = torch.stack([(g * d).sum() for g, d in zip(first, ones, strict=True)]).sum()
     second = (
         torch.autograd.grad(along, xs, materialize_grads=True)
         if along.requires_grad
@@ -127,20 +128,22 @@ def gradients(
         moved = range(len(xs)) if only is None else [only]
         return [(x + h * d if i in moved else x).detach() for i, (x, d) in enumerate(zip(xs, ones, strict=True))]
 
+    def values(h: float, i: int) -> torch.Tensor:
+        return (ours(*shifted(h, i)) * c).sum().detach()
+
+    def pulled(h: float, i: int) -> torch.Tensor:
+        return pullback(ours, [x.requires_grad_() for x in shifted(h)], c)[i].detach()
+
     for i, name in enumerate(names):
         g, d = first[i].detach(), ones[i]
-        total = max(size, (g * d).abs().sum().item())
-        change, error = extrapolated(lambda h, i=i: (ours(*shifted(h, i)) * c).sum().detach(), noise)
-        curve, curve_error = extrapolated(
-            lambda h, i=i: pullback(ours, [x.requires_grad_() for x in shifted(h)], c)[i].detach(), gradient_noise
-        )
-        total_second = max(size, second[i].abs().max().item())
-        found[f"{name}, first order, twin"] = Difference(compare(g, jax_first[name], size), GAP)
-        found[f"{name}, first order, differences"] = Difference(
-            compare((g * d).sum(), change, total), error / total if total else error
-        )
-        found[f"{name}, second order, twin"] = Difference(compare(second[i], jax_second[name], size), GAP)
-        found[f"{name}, second order, differences"] = Difference(
-            compare(second[i], curve, total_second), curve_error / total_second if total_second else curve_error
-        )
+        for order, ours_, theirs, sampled, unsure, total in (
+            ("first", g, jax_first[name], values, noise, (g * d).abs().sum()),
+            ("second", second[i], jax_second[name], pulled, gradient_noise, second[i].abs().max()),
+        ):
+            scale = max(size, total.item())
+            change, error = extrapolated(partial(sampled, i=i), unsure)
+            along_d = (g * d).sum() if order == "first" else ours_
+            found[f"{name}, {order} order, twin"] = Difference(compare(ours_, theirs, size), GAP)
+            allowed = error / scale if scale else error
+            found[f"{name}, {order} order, differences"] = Difference(compare(along_d, change, scale), allowed)
     return found

@@ -41,7 +41,7 @@ def plan(chosen, count):
 
 
 def build(chosen, count, out: Path, tell):
-    """Make every row, or take it from an interrupted run of the same tree; `tell(row, number, total)` shows progress."""
+    """Make every row, or take it from an interrupted run of the tree; `tell(row, number, total)` shows progress."""
     chosen = list(chosen or topics())
     tree, partial = tree_hash(), out / "ledger.partial.jsonl"
     run = {"tree": tree, "topics": chosen, "examples": count}

@@ -30,7 +30,7 @@ def mistake(of: str, *, id: str, seen: str, fix: str) -> Callable[[Function], Fu
     return attach
 
 
-def mutants(operation: str) -> list[Function]:
+def mutants(operation: str) -> list[Any]:
     """The mistakes of one operation, in the order in which `verify.mutant.<topic>` defines them."""
     topic = operation.partition(".")[0]
     functions = vars(import_module(f"verify.mutant.{topic}")).values()

@@ -128,7 +128,7 @@ def break_law(operation: Operation, law: Function, f: Function, drawn: Sequence[
 
 def smooth(operation: Operation, drawn: Sequence[Inputs]) -> list[Inputs]:
     """The examples at which the operation is differentiated: finite and not all zero, one for every kind of call."""
-    kinds = {}
+    kinds: dict[str, Inputs] = {}
     for inputs in drawn:
         if all(inputs[name].isfinite().all() and inputs[name].any() for name in operation.gradients):
             kinds.setdefault(str({n: tuple(x.shape) if hasattr(x, "shape") else x for n, x in inputs.items()}), inputs)
