@@ -15,11 +15,12 @@ import time
 from dataclasses import dataclass, field
 from types import FunctionType
 
-from sympy import S, oo, sstr
+from sympy import Derivative, S, oo, sstr
 from sympy.tensor.indexed import IndexedBase
 
 from derivations.engines import DRAWS, POINTS, Vacuous, refute, resists
 from derivations.forms import Part
+from derivations.normal import refuse_bound
 from derivations.points import domain_of
 from derivations.typeset import chain
 
@@ -86,9 +87,9 @@ def run(c: Claim):
     try:
         parts = c.parts()
         row["form"] = " + ".join(dict.fromkeys(part.form for part in parts))
-        row["given"] = [*(f"{sstr(total)} = {sstr(value)}" for total, value in c.sums.items()), *hypotheses(c, parts)]
         row["steps"] = [line for part in parts for line in chain(part)]
         _reject_empty(c, parts)
+        row["given"] = [*(f"{sstr(total)} = {sstr(value)}" for total, value in c.sums.items()), *hypotheses(c, parts)]
         witness, tested = refute(c, parts, POINTS)
         row["engines"]["numeric"] = f"refuted at {witness}" if witness else f"consistent at {tested} points"
         if witness:
@@ -101,7 +102,7 @@ def run(c: Claim):
             else:
                 row["mistakes"], row["needed"] = _mistakes(c), _needed(c, parts)
                 row["verdict"] = "holds"
-    except ValueError as error:
+    except Exception as error:  # whatever an author's expressions raise, the other claims must still be judged
         row["verdict"], row["message"] = "rejected", f"{type(error).__name__.lower()}: {error}"
     row["seconds"] = round(time.perf_counter() - started, 3)
     return row
@@ -142,6 +143,12 @@ def _reject_empty(c, parts):
         raise Vacuous(f"scope {c.scope!r}: expected all_sizes, or one of {SCOPES[1:]} with why= in a sentence")
     if not c.mistakes:
         raise Vacuous("no mistake is declared, so nothing shows that the check can fail")
+    for e in _everything(c, parts):
+        for derivative in e.atoms(Derivative):
+            refuse_bound(derivative)
+    for symbol, domain in c.domains.items():
+        if domain.is_empty:
+            raise Vacuous(f"the domain of {symbol} is empty")
     for part in parts:
         previous = part.start
         for number, step in enumerate(part.steps, 1):

@@ -74,6 +74,7 @@ def refute(c, parts, wanted, dropped=(None, None), draws=DRAWS):
     tested = 0
     exact = [case for part in parts for case in part.cases]
     for draw in range(max(draws, wanted)):
+        chosen = rng.choice(_instances(c))
         small = 2 if any(part.laws for part in parts) else 1 + draw % 4
         sums = {total: S(value).xreplace(facts) for total, value in c.sums.items()}
         point = Point(rng, c.for_all, sums, c.domains, what if kind == "domain" else None, sizes=small)
@@ -85,7 +86,7 @@ def refute(c, parts, wanted, dropped=(None, None), draws=DRAWS):
                 point.laws = {law.table: law.given(facts) for law in part.laws}
                 for case in part.cases or NO_CASES:
                     for lhs, relation, rhs in part.statements:
-                        both = [e.xreplace(facts).xreplace(case) for e in (lhs, rhs)]
+                        both = [e.xreplace(facts).xreplace(case).xreplace(chosen) for e in (lhs, rhs)]
                         failure = compare(both[0], relation, both[1], point)
                         if failure:
                             at = point.show()

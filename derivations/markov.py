@@ -117,7 +117,7 @@ def laplace_is_dirichlet_posterior_mean(total=Sum(count[j], (j, 1, n)) + n * alp
             exp(-a * rate),
             le(
                 1 / (1 + a * rate),
-                "x^a vanishes at the boundary x = e^(−r) → 0, as a > 0: so the mean of aᵢpⱼ − aⱼpᵢ is 0 and E[pᵢ] = λaᵢ",
+                "x^a vanishes at the boundary x = e^(−r) → 0, as a > 0: so aᵢpⱼ − aⱼpᵢ has mean 0 and E[pᵢ] = λaᵢ",
                 by=exp(-a * rate) * TangentGap.of(exp, 0, a * rate) / (1 + a * rate),
             ),
         ),

@@ -97,7 +97,7 @@ def canonical(expr, context):
     if isinstance(expr, (Sum, Product)):
         return _iterated(expr, context)
     if isinstance(expr, Derivative):
-        _refuse_bound(expr)
+        refuse_bound(expr)
         return canonical(expr.expr.diff(*expr.variables), context)
     if isinstance(expr, (cos, sin)):
         return canonical(expr.rewrite(exp), context)
@@ -109,7 +109,8 @@ def canonical(expr, context):
     return expr.func(*args)
 
 
-def _refuse_bound(derivative):
+def refuse_bound(derivative):
+    """Raise Malformed for a derivative by an index that a sum inside it binds: SymPy then loses a term, silently."""
     bound = {v for node in derivative.expr.atoms(Sum, Product) for v in node.bound_symbols}
     clash = bound & set().union(*(v.free_symbols for v in derivative.variables))
     if clash:

@@ -39,6 +39,10 @@ flint.ctx.prec = 160
 REALS = [Fraction(a, b) for a in (-7, -5, -3, -2, -1, 1, 2, 3, 4, 5) for b in (1, 2, 3)]
 
 
+class Unreadable(ValueError):
+    """An expression that the numeric engine does not know."""
+
+
 class Inadmissible(Exception):
     """The point drawn does not satisfy the hypotheses; draw another."""
 
@@ -179,6 +183,8 @@ def evaluate(e, point):
         return acb("nan")
     if e is S.Exp1:
         return acb(1).exp()
+    if e is S.Pi:
+        return acb.pi()
     if isinstance(e, Symbol):
         return acb(point.integer(e)) if e.is_integer else point.scalar(e)
     if isinstance(e, Indexed):
@@ -209,14 +215,14 @@ def evaluate(e, point):
         return _run(e, point)
     if hasattr(e, "enumerate_law"):
         return e.enumerate_law(point, evaluate)
-    inner = evaluate(e.args[0], point)
-    if isinstance(e, exp | log | cos | sin):
+    if isinstance(e, exp | log | cos | sin | Abs | sign):
+        inner = evaluate(e.args[0], point)
+        if isinstance(e, Abs):
+            return acb(abs(inner))
+        if isinstance(e, sign):
+            return acb("nan") if inner.contains(0) and inner != 0 else acb((inner.real > 0) - (inner.real < 0))
         return getattr(inner, type(e).__name__)()
-    if isinstance(e, Abs):
-        return acb(abs(inner))
-    if isinstance(e, sign):
-        return acb("nan") if inner.contains(0) and inner != 0 else acb((inner.real > 0) - (inner.real < 0))
-    raise TypeError(f"no numeric reading of {type(e).__name__}")
+    raise Unreadable(f"no exact numeric reading of {e} ({type(e).__name__})")
 
 
 def _power(base, power, point):
