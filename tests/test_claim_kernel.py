@@ -107,7 +107,10 @@ def test_falsehood_is_refuted(name):
 def gibbs(shift):
     """Σ c log p under Σ p = 1 is largest at p = c/Σc, shifted when wrong."""
     total = Sum(c[j], (j, 1, n))
-    at = lambda w: (c[w] + shift) / (total + n * shift)  # noqa: E731
+
+    def at(w):
+        return (c[w] + shift) / (total + n * shift)
+
     gap = Sum(c[i] * TangentGap.of(lambda r: -log(r), 1, u[i] / at(i)), (i, 1, n))
     likelihood = Sum(c[i] * log(u[i]), (i, 1, n))
     return optimal(likelihood, u, at=at, gap=gap, feasible=(Sum(at(i), (i, 1, n)), 1), reason="Gibbs")
@@ -145,7 +148,7 @@ def test_true_but_beyond_us_is_undecided(build):
 
 
 def test_almost_true_is_not_true():
-    """π to sixty digits, as an exact fraction, is not π: forty digits of arithmetic cannot tell, so nothing is proved."""
+    """π to sixty digits, as a fraction, is not π: our arithmetic cannot tell, so nothing is proved."""
     almost = Rational(str(pi.n(60)))
     row = judged(lambda e: equal(x * pi, eq(x * almost + e, "sixty digits")))
     assert row["verdict"] == "undecided"
@@ -246,8 +249,10 @@ def test_empty_domain_is_rejected():
 
 
 def test_claim_without_docstring_is_rejected():
-    body = lambda shift=0: equal((x + 1) ** 2, eq(x**2 + 2 * x + 1 + shift, ""))  # noqa: E731
-    row = run(claim(source="none", mistakes=WRONG)(body))
+    def silent(shift=0):
+        return equal((x + 1) ** 2, eq(x**2 + 2 * x + 1 + shift, ""))
+
+    row = run(claim(source="none", mistakes=WRONG)(silent))
     assert row["verdict"] == "rejected" and "docstring" in row["message"]
 
 
@@ -297,7 +302,7 @@ def test_a_moment_that_is_not_declared_is_never_invented():
 def test_enclosure_proves_a_transcendental_inequality_and_not_a_false_one():
     declaration = {
         "scope": "enclosed",
-        "why": "a transcendental inequality on an interval",
+        "why": "on an interval",
         "domains": {x: Interval(0, 1)},
     }
     within = Within(x, 0, 1)

@@ -11,8 +11,8 @@ def _decayed(series: jax.Array, rate: float | jax.Array) -> tuple[jax.Array, jax
     steps = jnp.arange(series.shape[0])
     lag = steps[:, None] - steps
     past = lag >= 0
-    # Integer exponents make 0⁰ = 1, and the derivative in the rate exact at 0.
-    weights = jnp.where(past, jnp.asarray(rate, series.dtype) ** jnp.maximum(lag, 0), 0.0)
+    # Products, not powers: 0⁰ is 1, and both derivatives in the rate are exact at 0.
+    weights = jnp.where(past, jnp.cumprod(jnp.where(lag > 0, rate, 1.0), axis=0), 0.0)
     # The future is replaced, not weighted by 0, so that a NaN in it stays there.
     history = jnp.where(past[..., None], series, 0.0)
     return (weights[..., None] * history).sum(1), weights.sum(1)[:, None]
