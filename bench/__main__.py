@@ -1,0 +1,85 @@
+"""python -m bench attention [--lengths T,T,…] [--device cpu|cuda] [--json] [--svg FILE]: predicted · measured · ratio.
+
+Exit 0 when every measurement could be made, 2 usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from importlib import import_module
+from pathlib import Path
+
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler announces itself on stderr otherwise
+
+
+def topics():
+    """The stems in this wing that measure a cost."""
+    return sorted(p.stem for p in Path(__file__).parent.glob("*.py") if "\ndef rows(" in p.read_text(encoding="utf-8"))
+
+
+def lengths(text):
+    try:
+        values = [int(part) for part in text.split(",")]
+    except ValueError:
+        values = []
+    if not values or min(values) < 1:
+        raise argparse.ArgumentTypeError(f"expected positive integers such as 128,256, received {text!r}")
+    return values
+
+
+def parse(argv):
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Predicted, measured, ratio.")
+    parser.add_argument("topic", metavar="TOPIC", choices=topics(), help=f"of {', '.join(topics())}")
+    parser.add_argument("--lengths", type=lengths, default="128,256,512,1024,2048", help="sequence lengths")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
+    parser.add_argument("--svg", metavar="FILE", default="", help="where the figure goes (default: TOPIC.svg)")
+    return parser.parse_args(argv)
+
+
+def main(argv=None):
+    options = parse(argv)
+    import torch
+
+    if options.device == "cuda" and not torch.cuda.is_available():
+        print("--device cuda: expected a CUDA device, found none: not run", file=sys.stderr)
+        return 2
+    device = torch.cuda.get_device_name() if options.device == "cuda" else "CPU"
+    head = {"schema": 1, "topic": options.topic, "device": device, "torch": torch.__version__}
+    module, found = import_module(f"bench.{options.topic}"), []
+    if not options.json:
+        print(f"{options.topic} on {device}, torch {torch.__version__}: "
+              + ", ".join(f"{letter} = {size}" for letter, size in module.SHAPE.items()))  # fmt: skip
+        print(f"{'T':>6}  {'cost':<22} {'predicted':>16} {'measured':>16} {'ratio':>8}")
+    for row in module.rows(options.lengths, options.device, **module.SHAPE):
+        found.append(row)
+        if not options.json:
+            seen = "not run" if row["measured"] is None else f"{row['measured']:,.0f}"
+            ratio = "" if row["ratio"] is None else f"{row['ratio']:.4f}"
+            print(f"{row['T']:>6}  {row['cost']:<22} {row['predicted']:>16,} {seen:>16} {ratio:>8}", flush=True)
+    if options.json:
+        print(json.dumps({**head, "shape": module.SHAPE, "rows": found}, indent=1, ensure_ascii=False))
+        return 0
+    path = options.svg or f"{options.topic}.svg"
+    try:
+        from bench.plot import draw
+    except ModuleNotFoundError as error:
+        print(f"no figure: {error.name} is not installed")
+        return 0
+    try:
+        draw(found, f"Attention's cost on {device}", path)
+    except OSError as error:
+        print(f"--svg {path}: cannot be written: {error.strerror}", file=sys.stderr)
+        return 2
+    print(f"wrote {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

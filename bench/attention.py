@@ -1,0 +1,45 @@
+"""What attention costs, predicted by the proved formulas and measured: score bytes, and operations of its products."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from bench.meter import counted_flops, kept_bytes, xla_flops
+from derivations.attention import FLOPS, SCORE_BYTES
+from reference.attention import attention, scores
+
+LENGTHS = (128, 256, 512, 1024, 2048)
+SHAPE = {"B": 1, "H": 4, "K": 64}
+
+
+def evaluated(formula: Any, **sizes: int) -> int:
+    """A cost formula of the derivations at these sizes, by letter."""
+    return int(formula.subs({symbol: sizes[symbol.name] for symbol in formula.free_symbols}))
+
+
+def rows(lengths=LENGTHS, device="cpu", B=1, H=4, K=64, dtype=torch.float32):
+    """For each length and cost a dict: T, cost, predicted, measured, ratio; measured None where it was not run."""
+    for T in lengths:
+        q, k, v = (torch.zeros(B, H, T, K, dtype=dtype, device=device) for _ in range(3))
+        sizes = {"B": B, "H": H, "T": T, "S": T, "K": K, "e": q.element_size()}
+        flops = evaluated(FLOPS, **sizes)
+        found = {
+            "score bytes": (evaluated(SCORE_BYTES, **sizes), lambda q=q, k=k: kept_bytes(lambda: scores(q, k), device)),
+            "FLOPs": (flops, lambda q=q, k=k, v=v: counted_flops(lambda: attention(q, k, v))),
+            "FLOPs of q·k, by XLA": (flops // 2, lambda q=q: _of_the_twin(q.shape)),
+        }
+        for cost, (predicted, measure) in found.items():
+            measured = measure()
+            ratio = None if measured is None else measured / predicted
+            yield {"T": T, "cost": cost, "predicted": predicted, "measured": measured, "ratio": ratio}
+
+
+def _of_the_twin(shape) -> float | None:
+    """XLA's count for the twin's scores; None where jax is not installed."""
+    try:
+        from verify.twin.attention import scores as twin
+    except ModuleNotFoundError:
+        return None
+    return xla_flops(twin, shape, shape)
