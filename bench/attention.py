@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -25,15 +26,15 @@ def rows(lengths=LENGTHS, device="cpu", B=1, H=4, K=64, dtype=torch.float32):
         q, k, v = (torch.zeros(B, H, T, K, dtype=dtype, device=device) for _ in range(3))
         sizes = {"B": B, "H": H, "T": T, "S": T, "K": K, "e": q.element_size()}
         flops = evaluated(FLOPS, **sizes)
-        found = {
-            "score bytes": (evaluated(SCORE_BYTES, **sizes), lambda q=q, k=k: kept_bytes(lambda: scores(q, k), device)),
-            "FLOPs": (flops, lambda q=q, k=k, v=v: counted_flops(lambda: attention(q, k, v))),
-            "FLOPs of q·k, by XLA": (flops // 2, lambda q=q: _of_the_twin(q.shape)),
-        }
-        for cost, (predicted, measure) in found.items():
-            measured = measure()
-            ratio = None if measured is None else measured / predicted
-            yield {"T": T, "cost": cost, "predicted": predicted, "measured": measured, "ratio": ratio}
+        yield found(T, "score bytes", evaluated(SCORE_BYTES, **sizes), kept_bytes(partial(scores, q, k), device))
+        yield found(T, "FLOPs", flops, counted_flops(partial(attention, q, k, v)))
+        yield found(T, "FLOPs of q·k, by XLA", flops // 2, _of_the_twin(q.shape))
+
+
+def found(T, cost, predicted, measured):
+    """One row; measured None where it could not be."""
+    ratio = None if measured is None else measured / predicted
+    return {"T": T, "cost": cost, "predicted": predicted, "measured": measured, "ratio": ratio}
 
 
 def _of_the_twin(shape) -> float | None:

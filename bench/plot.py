@@ -20,8 +20,8 @@ def draw(rows, title: str, path: str) -> None:
         if measured:
             axes.plot(*zip(*measured, strict=True), "o", ms=5, color=line.get_color())
         worst = max((abs(row["ratio"] - 1) for row in points if row["ratio"] is not None), default=None)
-        off = "not run" if worst is None else f"off by at most {worst:.1%}"
-        axes.annotate(f"  {cost}\n  {off}", (lengths[-1], points[-1]["predicted"]), va="center", color=line.get_color())
+        off = "not run" if worst is None else f"off by at most {worst:.1%}" if worst else "exact"
+        axes.annotate(f"  {cost}: {off}", (lengths[-1], points[-1]["predicted"]), va="center", color=line.get_color())
     axes.set_xscale("log", base=2)
     axes.set_yscale("log", base=2)
     axes.set_xticks(lengths, [str(T) for T in lengths])
