@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,6 +25,7 @@ def kept_bytes(f: Callable[[], Any], device: str = "cpu") -> int:
         kept = torch.cuda.memory_allocated() - before
         del result
         return kept
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler announces itself on stderr otherwise
     activities = [torch.profiler.ProfilerActivity.CPU]
     with torch.profiler.profile(activities=activities, profile_memory=True) as profile:
         result = f()

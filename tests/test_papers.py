@@ -1,4 +1,4 @@
-"""The articles, the README and the house: nothing out of date, no dead pointer, and faults that are planted are seen."""
+"""The articles, the README and the house: nothing out of date, no dead pointer, planted faults seen."""
 
 import textwrap
 from pathlib import Path
@@ -33,9 +33,7 @@ def test_the_claim_in_the_readme_holds():
 def test_formulas_in_articles_are_claims_or_definitions(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("$$\na = b\n$$\n\nSo we see.\n\n$$\nc = d\n$$\n\nDefinition. It is so.\n")
-    assert [*articles.bare_formulas(page)] == [
-        "page.md: the formula a = b has no claim and is not called a definition"
-    ]
+    assert [*articles.bare_formulas(page)] == ["page.md: the formula a = b has no claim and is not called a definition"]
 
 
 @pytest.mark.parametrize(
@@ -70,8 +68,16 @@ PLANTED = {
     "derivations/softmax.py": ("from sympy", "import torch\nfrom sympy", "imports torch, which derivations may not"),
     "verify/twin/softmax.py": ("import jax\n", "import jax\nimport torch\n", "a twin imports jax, numpy and math only"),
     "verify/twin/loss.py": ("import jax\n", "import jax\nfrom reference import loss\n", "a twin imports"),
-    "bench/meter.py": ("import torch\n", "import torch\nfrom verify.suite import run\n", "bench may see verify.twin only"),
-    "papers/references.bib": ("@article{blanchard2021logsumexp", "@article{blanchard", "is not in papers/references.bib"),
+    "bench/meter.py": (
+        "import torch\n",
+        "import torch\nfrom verify.suite import run\n",
+        "may see verify.twin only",
+    ),
+    "papers/references.bib": (
+        "@article{blanchard2021logsumexp",
+        "@article{blanchard",
+        "is not in papers/references.bib",
+    ),
     "papers/loss.md": ("[`loss.cross_entropy_gradient_is_p_minus_y`]", "[`loss.p_minus_y`]", "which is no claim"),
     "verify/__init__.py": ("", "x = 1\n", "is not empty"),
     "reference/rope.py": (None, None, "topic rope has no reference/rope.py"),

@@ -79,7 +79,7 @@ def test_rope_is_complex_multiplication_and_the_layouts_permute_each_other():
 
 Q = torch.zeros(1, 2, 3, 4)
 BAD = {
-    "integer logits": (lambda: softmax(torch.zeros(3, dtype=torch.int64)), "floating-point tensor, received torch.int64"),
+    "integer logits": (lambda: softmax(torch.zeros(3, dtype=torch.int64)), "floating-point tensor, received"),
     "no logits": (lambda: softmax(torch.zeros(0)), r"at least one entry, received shape \(0,\)"),
     "a list": (lambda: softmax([1.0, 2.0]), "a tensor, received list"),
     "one axis too many": (lambda: cross_entropy(torch.zeros(2, 3, 4), torch.zeros(2).long()), r"axes N V, received"),
