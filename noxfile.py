@@ -1,68 +1,76 @@
 """One session a wing; `nox -s verify` is the main job. Versions are pinned in constraints.txt."""
 
 import hashlib
+import sys
 from pathlib import Path
 
 import nox
 
+nox.needs_version = ">=2025.2.9"
 nox.options.sessions = ["verify"]
-nox.options.default_venv_backend = "virtualenv"
-nox.options.reuse_existing_virtualenvs = True
-nox.options.error_on_external_run = True
+nox.options.default_venv_backend = "none"  # the sessions share the environments that `python` makes
 
-PROJECT = nox.project.load_toml("pyproject.toml")
+GROUPS = nox.project.load_toml("pyproject.toml")
 QUIET = {"JAX_PLATFORMS": "cpu", "PYTHONHASHSEED": "0"}
 
 
-def install(session, group):
-    """Install a dependency group with the pinned versions, unless this environment already has them."""
-    wanted = hashlib.sha256(b"".join(Path(f).read_bytes() for f in ("pyproject.toml", "constraints.txt"))).hexdigest()
-    stamp = Path(session.virtualenv.location) / f"installed-{group}"
-    if stamp.exists() and stamp.read_text() == wanted:
-        return
-    session.install("-c", "constraints.txt", *nox.project.dependency_groups(PROJECT, group))
-    stamp.write_text(wanted)
+def python(session, group):
+    """The interpreter of .nox/GROUP, which is made at first, and anew whenever the pinned versions change."""
+    home = Path(".nox", group)
+    interpreter = home / ("Scripts" if sys.platform == "win32" else "bin") / "python"
+    files = (Path(name).read_bytes() for name in ("pyproject.toml", "constraints.txt"))
+    wanted, stamp = hashlib.sha256(b"".join(files)).hexdigest(), home / "installed"
+    if not stamp.exists() or stamp.read_text() != wanted:
+        session.log(f"making {home}: the first time this takes a few minutes")
+        session.run(sys.executable, "-m", "virtualenv", "--quiet", "--clear", str(home), silent=True)
+        packages = nox.project.dependency_groups(GROUPS, group)
+        pip = (str(interpreter), "-m", "pip", "--disable-pip-version-check", "install", "--quiet")
+        session.run(*pip, "-c", "constraints.txt", *packages)
+        stamp.write_text(wanted)
+    return str(interpreter)
 
 
-@nox.session(venv_location=".nox/full")
+@nox.session
 def verify(session):
     """Prove, refute and cross-check everything; writes ledger.json and report.html (-- TOPIC… --quick)."""
-    install(session, "verify")
-    session.run("python", "-m", "verify", "run", *session.posargs, env=QUIET, success_codes=[0])
+    session.run(python(session, "full"), "-m", "verify", "run", *session.posargs, env=QUIET)
 
 
-@nox.session(venv_location=".nox/full")
+@nox.session
 def tests(session):
     """Run all tests, every claim and a quick verify included (-- pytest arguments)."""
-    install(session, "verify")
-    session.run("python", "-m", "pytest", *session.posargs, env=QUIET)
+    session.run(python(session, "full"), "-m", "pytest", *session.posargs, env=QUIET)
 
 
-@nox.session(venv_location=".nox/symbolic")
+@nox.session
 def derivations(session):
     """Prove and print the claims, without torch (-- TOPIC… --json)."""
-    install(session, "derivations")
-    session.run("python", "-m", "derivations", *session.posargs)
+    session.run(python(session, "derivations"), "-m", "derivations", *session.posargs)
 
 
-@nox.session(venv_location=".nox/full")
+@nox.session
+def papers(session):
+    """Compare the generated parts of the articles with what the code says now (-- --write)."""
+    session.run(python(session, "full"), "-m", "verify.articles", *session.posargs, env=QUIET)
+
+
+@nox.session
 def bench(session):
-    """Predicted against measured cost, then timings against peers in the same run (-- TOPIC…)."""
-    install(session, "verify")
-    session.run("python", "-m", "bench", *(session.posargs or ["attention"]), env=QUIET)
-    session.run("python", "-m", "pytest", "bench", "--benchmark-enable", "--benchmark-only", env=QUIET)
+    """Print predicted against measured cost, then timings of peers in one run (-- TOPIC --lengths 128,256)."""
+    interpreter = python(session, "full")
+    session.run(interpreter, "-m", "bench", *(session.posargs or ["attention"]), env=QUIET)
+    session.run(interpreter, "-m", "pytest", "bench", "--benchmark-enable", "--benchmark-only", env=QUIET)
 
 
-@nox.session(venv_location=".nox/lint")
+@nox.session
 def lint(session):
     """Check the style of every file with ruff."""
-    install(session, "lint")
-    session.run("ruff", "check", ".")
+    interpreter = python(session, "lint")
+    session.run(interpreter, "-m", "ruff", "check", ".")
+    session.run(interpreter, "-m", "ruff", "format", "--check", ".")
 
 
-@nox.session(venv_location=".nox/full")
+@nox.session
 def types(session):
     """Check the types of every wing with mypy."""
-    install(session, "verify")
-    install(session, "types")
-    session.run("mypy")
+    session.run(python(session, "full"), "-m", "mypy")
