@@ -116,6 +116,11 @@ def log_likelihood(counts: Counts, ids: Int[Tensor, "N"], alpha: float = 0.0) ->
     return logs[_ranks(ids.long().unfold(0, counts.order + 1, 1), counts.vocabulary)]
 
 
+def surprise(ids, text, order: int, vocabulary: int, alpha: float = 0.0) -> Float[Tensor, "M"]:
+    """Minus `log_likelihood` of a text under the counts of the symbols `ids`, in nats. Raises ValueError as both."""
+    return -log_likelihood(count(ids, order, vocabulary), text, alpha)
+
+
 def perplexity(log_probabilities: Float[Tensor, "N"]) -> Float[Tensor, ""]:
     r"""exp(−mean log p): the size of the uniform choice that would be as surprising, a symbol (natural logarithms).
 

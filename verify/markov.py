@@ -29,6 +29,20 @@ def corpus(draw):
 
 
 @st.composite
+def read_and_asked(draw):
+    """The text that is counted and the text that is then judged."""
+    order = draw(st.sampled_from([0, 1, 2]))
+    N, M, vocabulary = draw(st.sampled_from([(9, 5, 3), (12, 7, 4)]))
+    return {
+        "ids": draw(integers(N, below=vocabulary)),
+        "text": draw(integers(M, below=vocabulary)),
+        "order": order,
+        "vocabulary": vocabulary,
+        "alpha": draw(st.sampled_from([0.0, 0.25, 1.0])),
+    }
+
+
+@st.composite
 def scored(draw):
     """Log-probabilities of a text, moderate or extreme."""
     size = draw(st.sampled_from([3, 5, 7]))
@@ -82,6 +96,33 @@ def text_ends_where_it_ends(probabilities, ids, contexts, vocabulary, alpha):
     assert probabilities(ended, torch.tensor([[vocabulary]]), vocabulary + 1).isnan().all(), "the text wraps around"
 
 
+def surprised_by_hand(surprise, ids, text, order, vocabulary, alpha):
+    """In 0 1 0 2 0 1 the text 0 1 0 is worth log 3/2 + log 1: two of three, then two of two (never 1 2)."""
+    nats = torch.tensor([3 / 2, 1, math.inf], dtype=torch.float64).log()
+    close(surprise(torch.cat([CORPUS, torch.tensor([0])]), torch.tensor([0, 1, 0, 0]), 1, 3), nats)
+    smoothed = torch.tensor([6 / 3, 5 / 3], dtype=torch.float64).log()
+    close(surprise(torch.cat([CORPUS, torch.tensor([0])]), torch.tensor([0, 1, 0]), 1, 3, alpha=1.0), smoothed)
+
+
+def chain_of_conditionals(surprise, ids, text, order, vocabulary, alpha):
+    """All continuations of a context together have probability one, unless none was ever seen."""
+    context = text[:order]
+    every = [
+        surprise(ids, torch.cat([context, torch.tensor([w])]), order, vocabulary, alpha=alpha)
+        for w in range(vocabulary)
+    ]
+    total = torch.exp(-torch.cat(every)).sum()
+    assert alpha == 0 or not total.isnan(), "smoothed, every context has a distribution"
+    close(total[~total.isnan()], 1.0)
+
+
+def texts_add(surprise, ids, text, order, vocabulary, alpha):
+    """A text costs what its parts cost, when each part is given its context."""
+    cut = order + 1
+    parts = [surprise(ids, part, order, vocabulary, alpha=alpha) for part in (text[:cut], text[cut - order :])]
+    close(torch.cat(parts), surprise(ids, text, order, vocabulary, alpha=alpha))
+
+
 def uniform_guess_has_perplexity_v(perplexity, log_probabilities):
     """Guessing among five equal symbols is as bad as five."""
     close(perplexity(torch.full_like(log_probabilities, -math.log(5))), 5.0)
@@ -121,6 +162,12 @@ OPERATIONS = [
             names_do_not_matter,
             text_ends_where_it_ends,
         ],
+    ),
+    Operation(
+        "markov.surprise",
+        inputs=read_and_asked(),
+        laws=[surprised_by_hand, chain_of_conditionals, texts_add],
+        unit=1.0,
     ),
     Operation(
         "markov.perplexity",

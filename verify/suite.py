@@ -5,6 +5,7 @@ Needed in both directions: every mutant must break a law or leave the twin, and 
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +17,7 @@ from typing import Any
 import torch
 from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
-from hypothesis.errors import NoSuchExample
+from hypothesis.errors import Flaky, NoSuchExample
 
 from verify.compare import GAP, compare, in_torch, show
 from verify.gradients import Difference, gradients, slope
@@ -26,6 +27,8 @@ Function = Callable[..., Any]
 Inputs = Mapping[str, Any]
 PROFILES = {"dev": 25, "ci": 200, "deep": 5000}
 GRADIENT_EXAMPLES = 3
+SEARCH = 400
+"""Inputs tried for a simple counterexample."""
 
 
 @dataclass(frozen=True)
@@ -112,10 +115,18 @@ def departure(f: Function, expected: Any, inputs: Inputs, unit: float) -> str | 
 
 def smallest(operation: Operation, failing: Inputs, why: Callable[[Inputs], str | None]) -> str:
     """The complaint `why` makes about the simplest input found that it complains about, and that input."""
-    search = quiet(200, Phase.generate, Phase.shrink)
-    with suppress(NoSuchExample):  # the failure is rarer than the search: report it as it came
-        failing = find(operation.inputs, lambda e: why(e) is not None, settings=search, random=random.Random(0))
-    return f"{why(failing)}; with " + ", ".join(f"{name} = {show(value)}" for name, value in failing.items())
+    tried, found = itertools.count(), [failing]
+
+    def fails(inputs: Inputs) -> bool:
+        if next(tried) > SEARCH or why(inputs) is None:  # past the budget nothing fails, and the search gives up
+            return False
+        found.append(inputs)
+        return True
+
+    search = quiet(SEARCH, Phase.generate, Phase.shrink)
+    with suppress(NoSuchExample, Flaky):  # never seen again: report it as it came
+        find(operation.inputs, fails, settings=search, random=random.Random(0))
+    return f"{why(found[-1])}; with " + ", ".join(f"{name} = {show(value)}" for name, value in found[-1].items())
 
 
 def break_law(operation: Operation, law: Function, f: Function, drawn: Sequence[Inputs]) -> str | None:

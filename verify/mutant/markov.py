@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from reference.markov import perplexity, probabilities
+from reference.markov import perplexity, probabilities, surprise
 from verify.mistake import mistake
 
 NOWHERE = "no public report found"
@@ -162,3 +162,56 @@ def truncated_sum_over_full_length(log_probabilities):
 def impossible_symbols_are_skipped(log_probabilities):
     """Infinite losses are filtered out as outliers."""
     return perplexity(log_probabilities[log_probabilities.isfinite()])
+
+
+def followed(ids, text, order, vocabulary):
+    """How often each symbol of the text followed its context in ids, and how often anything did."""
+    windows = text.unfold(0, order + 1, 1)
+    count = counted(ids, windows[:, :order], vocabulary)
+    return count.gather(1, windows[:, order:]).squeeze(1), count.sum(1)
+
+
+@mistake("markov.surprise", id="markov-nll-denominator", seen=NOWHERE, fix="add αV, not α, to the denominator")
+def normalized_by_one_alpha(ids, text, order, vocabulary, alpha=0.0):
+    """(c + α)/(N + α)."""
+    here, total = followed(ids, text, order, vocabulary)
+    return -torch.log((here + alpha) / (total + alpha))
+
+
+@mistake("markov.surprise", id="markov-nll-joint", seen=NOWHERE, fix="divide by the count of the context")
+def surprise_at_the_whole_window(ids, text, order, vocabulary, alpha=0.0):
+    """The symbol and its context are both found surprising."""
+    here, _ = followed(ids, text, order, vocabulary)
+    return -torch.log((here + alpha) / (len(ids) - order + alpha * vocabulary))
+
+
+@mistake("markov.surprise", id="markov-nll-bits", seen=NOWHERE, fix="natural logarithms throughout")
+def surprise_in_bits(ids, text, order, vocabulary, alpha=0.0):
+    """Logarithms to base two."""
+    return surprise(ids, text, order, vocabulary, alpha) / math.log(2)
+
+
+@mistake("markov.surprise", id="markov-nll-own-counts", seen=NOWHERE, fix="never train on what is judged")
+def judged_by_its_own_counts(ids, text, order, vocabulary, alpha=0.0):
+    """The text that is judged is counted as well."""
+    return surprise(torch.cat([ids, text]), text, order, vocabulary, alpha)
+
+
+@mistake("markov.surprise", id="markov-nll-skips-impossible", seen=NOWHERE, fix="probability zero is infinitely bad")
+def impossible_costs_nothing(ids, text, order, vocabulary, alpha=0.0):
+    """Infinite losses are set to zero."""
+    return surprise(ids, text, order, vocabulary, alpha).nan_to_num(nan=math.nan, posinf=0.0)
+
+
+@mistake("markov.surprise", id="markov-nll-sorted", seen=NOWHERE, fix="one loss a symbol, in the order of the text")
+def sorted_as_the_table_is(ids, text, order, vocabulary, alpha=0.0):
+    """Losses come in the order of the n-grams, not of the text."""
+    windows = text.unfold(0, order + 1, 1)
+    key = (windows * vocabulary ** torch.arange(order, -1, -1)).sum(1)
+    return surprise(ids, text, order, vocabulary, alpha)[key.argsort(stable=True)]
+
+
+@mistake("markov.surprise", id="markov-nll-off-by-one", seen=NOWHERE, fix="the context ends before the symbol")
+def symbol_predicts_itself(ids, text, order, vocabulary, alpha=0.0):
+    """The context includes the symbol to be predicted."""
+    return surprise(ids, text.roll(-1), order, vocabulary, alpha)

@@ -27,6 +27,21 @@ def probabilities(
     return table
 
 
+def surprise(
+    ids: np.ndarray | jax.Array, text: np.ndarray | jax.Array, order: int, vocabulary: int, alpha: float = 0.0
+) -> np.ndarray:
+    """log (c(h)+αV) − log (c(hw)+α) for every symbol w of the text after its first k, each searched for anew."""
+    read, asked = ([int(token) for token in np.asarray(x).tolist()] for x in (ids, text))
+    windows = [read[start : start + order + 1] for start in range(len(read) - order)]
+    nats = []
+    for end in range(order, len(asked)):
+        context, word = asked[end - order : end], asked[end]
+        after = [window[-1] for window in windows if window[:-1] == context]
+        seen, total = after.count(word) + alpha, len(after) + alpha * vocabulary
+        nats.append(math.nan if not total else math.log(total) - math.log(seen) if seen else math.inf)
+    return np.array(nats)
+
+
 def perplexity(log_probabilities: jax.Array) -> jax.Array:
     """exp(−mean_n log p_n), as the geometric mean Π_n exp(−log p_n / N) of the inverse probabilities."""
     log_probabilities = jnp.asarray(log_probabilities)
