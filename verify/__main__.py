@@ -15,7 +15,7 @@ from pathlib import Path
 from derivations.__main__ import topics
 
 MARKS = {"passed": ("✓", "green"), "failed": ("✗", "bold red"), "not run here": ("–", "yellow")}
-QUICK = 8
+QUICK = 16
 
 
 def parse(argv):

@@ -8,7 +8,7 @@ import torch
 from hypothesis import strategies as st
 
 from verify.compare import close
-from verify.inputs import tensor
+from verify.inputs import booleans, tensor
 from verify.suite import Operation
 
 SHAPES = [(2, 3, 1, 5, 4), (1, 2, 3, 5, 4), (2, 3, 5, 4, 6)]  # B H T S K: decoding, a cache, more queries than keys
@@ -27,9 +27,8 @@ def qkv(draw):
     """Queries, keys, values; causal or not, with a mask or none, a row of which may be empty."""
     B, H, T, S, K = draw(st.sampled_from(SHAPES))
     q, k, v = (draw(tensor(B, H, n, K)) for n in (T, S, S))
-    bits = draw(st.none() | st.lists(st.booleans(), min_size=T * S, max_size=T * S))
-    mask = None if bits is None else torch.tensor(bits).reshape(T, S)
-    return {"q": q, "k": k, "v": v, "causal": draw(st.booleans()), "mask": mask}
+    causal, masked = draw(st.sampled_from([(True, True), (True, False), (False, True), (False, False)]))
+    return {"q": q, "k": k, "v": v, "causal": causal, "mask": draw(booleans(T, S)) if masked else None}
 
 
 def seen(q, k, causal, mask):
@@ -96,6 +95,14 @@ def last_query_sees_everything(attend, q, k, v, causal, mask):
     close(attend(q, k, v, causal=True)[..., -1, :], attend(q, k, v)[..., -1, :])
 
 
+def both_masks_apply(attend, q, k, v, causal, mask):
+    """A key that either the causal mask or the given one hides is hidden."""
+    given = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool)
+    given[0, -1] = given[-1, 0] = False
+    together = seen(q, k, True, given)
+    close(attend(q, k, v, causal=True, mask=given), attend(q, k, v, mask=together), scale=1)
+
+
 def order_of_keys_is_nothing(attend, q, k, v, causal, mask):
     """Without the causal mask, keys, values and mask columns may be permuted together."""
     turned = None if mask is None else mask.roll(1, -1)
@@ -143,6 +150,7 @@ OPERATIONS = [
             two_keys_by_hand,
             past_ignores_future,
             last_query_sees_everything,
+            both_masks_apply,
             order_of_keys_is_nothing,
             masked_is_never_read,
             common_key_changes_nothing,

@@ -72,12 +72,33 @@ def close(candidate: Any, expected: Any, scale: float = 0.0) -> None:
     ours, theirs = to_torch(candidate), torch.as_tensor(expected, dtype=torch.float64)
     theirs = theirs.expand_as(ours) if theirs.ndim == 0 else theirs
     difference = compare(ours, theirs, scale)
-    assert difference <= GAP, f"relative difference {difference:.3g}: got {show(ours)}, expected {show(theirs)}"
+    assert difference <= GAP, f"relative difference {difference:.3g}{worst_place(ours, theirs)}"
+
+
+def worst_place(candidate: Any, expected: Any) -> str:
+    """Where two results differ most: " at [1,2]: got …, expected …", or their shapes when these differ."""
+    ours, theirs = (to_torch(value).detach().double() for value in (candidate, expected))
+    if ours.shape != theirs.shape:
+        return f": got shape {tuple(ours.shape)}, expected {tuple(theirs.shape)}"
+    if not ours.numel():
+        return ": both are empty"
+    gaps = (ours - theirs).abs().nan_to_num(torch.inf)  # inf − inf is no difference, NaN against NaN neither
+    gaps[(ours == theirs) | (ours.isnan() & theirs.isnan())] = 0
+    place = [int(i) for i in torch.unravel_index(gaps.flatten().argmax(), gaps.shape)]
+    at = f" at {place}" if place else ""
+    return f"{at}: got {ours[tuple(place)].item():.6g}, expected {theirs[tuple(place)].item():.6g}"
 
 
 def show(value: Any) -> str:
-    """One value on one line, elided in the middle when long."""
+    """One value on one line: small tensors whole, larger ones by their shape and what sticks out."""
     if not isinstance(value, torch.Tensor):
         return repr(value)
-    text = np.array2string(value.detach().numpy(), separator=",", threshold=40, edgeitems=3, precision=6)
-    return " ".join(text.split()).replace(", ", ",")
+    if value.numel() <= 12:
+        return " ".join(np.array2string(value.detach().numpy(), separator=",", precision=6).split()).replace(", ", ",")
+    shape, flat = "×".join(map(str, value.shape)), value.detach().flatten()
+    entries, counts = flat.unique(return_counts=True)
+    common = entries[counts.argmax()]
+    others = (value != common).nonzero().tolist()
+    if len(others) > 6:
+        return f"{shape} entries {', '.join(f'{x:g}' for x in flat[:6].tolist())}, …"
+    return f"all {common.item():g} ({shape})" + "".join(f", but {i} = {value[tuple(i)].item():g}" for i in others)

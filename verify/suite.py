@@ -7,19 +7,16 @@ from __future__ import annotations
 
 import itertools
 import os
-import random
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
 import torch
-from hypothesis import HealthCheck, Phase, find, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from hypothesis.errors import Flaky, NoSuchExample
 
-from verify.compare import GAP, compare, in_torch, show
+from verify.compare import GAP, compare, in_torch, show, worst_place
 from verify.gradients import Difference, gradients, slope
 from verify.mistake import mutants
 
@@ -76,17 +73,12 @@ def profile_count() -> int:
     return PROFILES[name]
 
 
-def quiet(count: int, *phases: Phase) -> settings:
-    """The same examples on every run, none remembered, none timed."""
-    health = list(HealthCheck)
-    return settings(max_examples=count, database=None, deadline=None, phases=phases, suppress_health_check=health)
-
-
 def examples(operation: Operation, count: int) -> list[dict[str, Any]]:
     """At most `count` inputs, the same ones every time."""
     drawn: list[dict[str, Any]] = []
+    same = settings(derandomize=True, database=None, deadline=None, phases=[Phase.generate])
 
-    @settings(quiet(count, Phase.generate), derandomize=True)
+    @settings(same, max_examples=count, suppress_health_check=list(HealthCheck))
     @given(operation.inputs)
     def collect(inputs: dict[str, Any]) -> None:
         drawn.append(inputs)
@@ -110,31 +102,38 @@ def departure(f: Function, expected: Any, inputs: Inputs, unit: float) -> str | 
         difference = compare(f(**inputs), expected, unit)
     except Exception as error:
         return f"{type(error).__name__}: {error}"
-    return None if difference <= GAP else f"relative difference {difference:.3g}"
+    return None if difference <= GAP else f"relative difference {difference:.3g}{worst_place(f(**inputs), expected)}"
 
 
-def smallest(operation: Operation, failing: Inputs, why: Callable[[Inputs], str | None]) -> str:
-    """The complaint `why` makes about the simplest input found that it complains about, and that input."""
-    tried, found = itertools.count(), [failing]
+def simplified(failing: Inputs, fails: Callable[[Inputs], bool]) -> dict[str, Any]:
+    """Failing inputs with as many entries zero as can be: ever smaller blocks are tried, within a budget.
 
-    def fails(inputs: Inputs) -> bool:
-        if next(tried) > SEARCH or why(inputs) is None:  # past the budget nothing fails, and the search gives up
-            return False
-        found.append(inputs)
-        return True
+    Hypothesis would shrink entry by entry, for a minute: here it only draws.
+    """
+    best, tried = dict(failing), itertools.count()
+    for name, value in failing.items():
+        size = value.numel() if isinstance(value, torch.Tensor) and not value.is_complex() else 0
+        while size:
+            for start in range(0, value.numel(), size):
+                cleared = best[name].clone()
+                cleared.view(-1)[start : start + size] = 0
+                if not torch.equal(cleared, best[name]) and next(tried) < SEARCH and fails(best | {name: cleared}):
+                    best[name] = cleared
+            size //= 2
+    return best
 
-    search = quiet(SEARCH, Phase.generate, Phase.shrink)
-    with suppress(NoSuchExample, Flaky):  # never seen again: report it as it came
-        find(operation.inputs, fails, settings=search, random=random.Random(0))
-    return f"{why(found[-1])}; with " + ", ".join(f"{name} = {show(value)}" for name, value in found[-1].items())
+
+def smallest(failing: Sequence[Inputs], why: Callable[[Inputs], str | None]) -> str:
+    """The complaint `why` makes about the least of the failing inputs, simplified, and that input."""
+    least = min(failing, key=lambda e: sum(x.numel() for x in e.values() if isinstance(x, torch.Tensor)))
+    least = simplified(least, lambda inputs: why(inputs) is not None)
+    return f"{why(least)}; with " + ", ".join(f"{name} = {show(value)}" for name, value in least.items())
 
 
-def break_law(operation: Operation, law: Function, f: Function, drawn: Sequence[Inputs]) -> str | None:
-    """The first broken example of a law, made small."""
-    for inputs in drawn:
-        if complaint(law, f, inputs) is not None:
-            return smallest(operation, inputs, lambda inputs: complaint(law, f, inputs))
-    return None
+def break_law(law: Function, f: Function, drawn: Sequence[Inputs]) -> str | None:
+    """How f breaks the law, on a small example; None if it does not."""
+    broken = [inputs for inputs in drawn if complaint(law, f, inputs) is not None]
+    return smallest(broken, lambda inputs: complaint(law, f, inputs)) if broken else None
 
 
 def smooth(operation: Operation, drawn: Sequence[Inputs]) -> list[Inputs]:
@@ -172,17 +171,17 @@ def run(operation: Operation, count: int) -> Evidence:
     drawn = examples(operation, count)
     seen = Evidence(operation.name, len(drawn))
     names = {law.__name__: law for law in operation.laws}
-    seen.reference_laws = {name: break_law(operation, law, reference, drawn) for name, law in names.items()}
-    seen.twin_laws = {name: break_law(operation, law, twin, drawn) for name, law in names.items()}
+    seen.reference_laws = {name: break_law(law, reference, drawn) for name, law in names.items()}
+    seen.twin_laws = {name: break_law(law, twin, drawn) for name, law in names.items()}
 
     expected: list[torch.Tensor] = []
     try:
-        for inputs in drawn:
-            expected.append(twin(**inputs))
-            if departure(reference, expected[-1], inputs, unit):
-                seen.agreement = smallest(operation, inputs, lambda e: departure(reference, twin(**e), e, unit))
-                break
-            seen.agreement = max(float(seen.agreement), compare(reference(**inputs), expected[-1], unit))
+        expected = [twin(**inputs) for inputs in drawn]
+        values = zip(expected, drawn, strict=True)
+        if apart := [inputs for e, inputs in values if departure(reference, e, inputs, unit)]:
+            seen.agreement = smallest(apart, lambda inputs: departure(reference, twin(**inputs), inputs, unit))
+        else:
+            seen.agreement = max(compare(reference(**i), e, unit) for e, i in zip(expected, drawn, strict=True))
         seen.gradients = slopes(operation, reference, original, drawn)
     except Exception as error:
         seen.gradient_failure = f"{type(error).__name__}: {error}"
