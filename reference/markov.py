@@ -85,10 +85,9 @@ def conditional(counts: Counts, contexts: Int[Tensor, "B k"], alpha: float = 0.0
     expect.agree(order=(counts.order, expect.axes("contexts", contexts, "B k")["k"]))
     expect.indices("contexts", contexts, counts.vocabulary)
     stored, asked = _lookup(counts, contexts)
-    table = torch.full((len(contexts), counts.vocabulary), float(alpha), dtype=torch.float64)
-    for row, number in enumerate(asked.tolist()):
-        here = stored == number
-        table[row, counts.ngrams[here, -1]] += counts.counts[here]
+    row, here = (asked[:, None] == stored).nonzero(as_tuple=True)
+    seen = torch.zeros(len(contexts), counts.vocabulary, dtype=torch.float64)
+    table = alpha + seen.index_put((row, counts.ngrams[here, -1]), counts.counts[here].double())
     return table / table.sum(1, keepdim=True)
 
 

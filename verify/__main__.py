@@ -1,4 +1,4 @@
-"""python -m verify run [TOPIC…] [--quick] [--json] [--out FOLDER] · python -m verify ops
+"""python -m verify run [TOPIC…] [--quick] [--json] [--out FOLDER] · check OPERATION FILE:FUNCTION · ops [--json]
 
 Exit 0 nothing refuted or undecided, 1 otherwise, 2 usage, 3 incomplete, 130 interrupted (run again to go on).
 """
@@ -30,7 +30,18 @@ def parse(argv):
     run.add_argument(
         "--out", default=".", metavar="FOLDER", help="where ledger.json and report.html go (default: here)"
     )
-    commands.add_parser("ops", help="list the operations that are checked, with their laws")
+    ops = commands.add_parser("ops", help="list the operations: signature, conventions, laws, mutants, contracts")
+    ops.add_argument("--json", action="store_true")
+    check = commands.add_parser("check", help="is somebody's function the operation? A counterexample if not")
+    check.add_argument("operation", help="topic.function, see ops")
+    check.add_argument("function", metavar="FILE:FUNCTION", help="path/file.py:name or pkg.module:name")
+    check.add_argument("--dtype", choices=("float64", "float32", "float16", "bfloat16"), default="float32")
+    check.add_argument("--framework", choices=("auto", "torch", "numpy", "jax"), default="auto")
+    check.add_argument("--map", action="append", default=[], metavar="OURS=THEIRS", help="their name of our argument")
+    check.add_argument("--with", action="append", default=[], metavar="NAME=VALUE", dest="fixed", help="fixed argument")
+    check.add_argument("--count", type=int, default=40, help="cases to try (default 40)")
+    check.add_argument("--limit", type=float, default=20.0, help="seconds that one call may take (default 20)")
+    check.add_argument("--json", action="store_true")
     return parser.parse_args(argv)
 
 
@@ -106,12 +117,13 @@ def main(argv=None):
     options = parse(argv)
     if options.command == "run":
         return run(options)
-    from importlib import import_module
+    if options.command == "check":
+        from verify.tell import main as check
 
-    for topic in topics():
-        for operation in import_module(f"verify.{topic}").OPERATIONS:
-            print(f"{operation.name:<34} {', '.join(law.__name__ for law in operation.laws)}")
-    return 0
+        return check(options)
+    from verify.tell import operations
+
+    return operations(options.json)
 
 
 if __name__ == "__main__":

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
 from hypothesis import strategies as st
 
+from reference.attention import attention
 from verify.compare import close
 from verify.inputs import booleans, tensor
 from verify.suite import Operation
@@ -129,6 +131,22 @@ def given_scale_multiplies_the_query(attend, q, k, v, causal, mask):
     close(attend(q, k, v, scale=0.5), attend(q * 0.5 * math.sqrt(K), k, v))
 
 
+def top_left(q, k, v, *, causal=False, mask=None, scale=None):
+    """Query i may see key j ≤ i: the queries are the first of the sequence, not the last."""
+    early = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool).tril()
+    both = early if mask is None else mask & early
+    return attention(q, k, v, mask=both if causal else mask, scale=scale)
+
+
+def undefined(attend, q, k, v, *, causal=False, mask=None, scale=None):
+    """0/0 where a query sees no key, as IEEE arithmetic has it."""
+    visible = seen(q, k, causal and attend is attention, mask)
+    if causal and attend is top_left:
+        visible = visible & torch.ones(visible.shape, dtype=torch.bool).tril()
+    out = attend(q, k, v, causal=causal, mask=mask, scale=scale)
+    return torch.where(visible.any(-1, keepdim=True), out, torch.nan)
+
+
 OPERATIONS = [
     Operation(
         "attention.scores",
@@ -157,5 +175,10 @@ OPERATIONS = [
             given_scale_multiplies_the_query,
         ],
         gradients=("q", "k", "v"),
+        conventions={
+            "the causal mask aligned top-left": top_left,
+            "a query that sees no key gives NaN": partial(undefined, attention),
+            "the causal mask aligned top-left, a query that sees no key gives NaN": partial(undefined, top_left),
+        },
     ),
 ]

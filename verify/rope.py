@@ -7,6 +7,7 @@ import math
 import torch
 from hypothesis import strategies as st
 
+from reference.rope import rotate
 from verify.compare import close
 from verify.inputs import integers, tensor
 from verify.suite import Operation
@@ -83,5 +84,8 @@ OPERATIONS = [
             angles_by_hand,
         ],
         gradients=("x",),
+        conventions={
+            "layout='half', pairs (k, k + K/2)": lambda **inputs: rotate(**inputs | {"layout": "half"}),
+        },
     )
 ]

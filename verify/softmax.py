@@ -7,6 +7,7 @@ import math
 import torch
 from hypothesis import strategies as st
 
+from reference.softmax import softmax
 from verify.compare import GAP, close
 from verify.inputs import tensor
 from verify.suite import Operation
@@ -94,6 +95,11 @@ def quarter_by_hand(softmax_jacobian, z):
     close(softmax_jacobian(torch.zeros(1, 2).double()), torch.tensor([[[1, -1], [-1, 1]]]).double() / 4)
 
 
+def empty_row_undefined(z):
+    """0/0, as IEEE arithmetic has it."""
+    return torch.where((z == -math.inf).all(-1, keepdim=True), torch.nan, softmax(z))
+
+
 OPERATIONS = [
     Operation(
         "softmax.softmax",
@@ -106,6 +112,7 @@ OPERATIONS = [
             rows_do_not_mix,
         ],
         gradients=("z",),
+        conventions={"a row of −∞ gives NaN": empty_row_undefined},
     ),
     Operation(
         "softmax.log_sum_exp",

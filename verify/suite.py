@@ -34,6 +34,7 @@ class Operation:
 
     `gradients` names the arguments by which the operation is differentiated. `unit` is the size of the terms that may
     cancel in the result (of probabilities, 1): no float64 implementation can do better than rounding at that size.
+    `conventions` are other definitions in use, as functions with the reference's arguments: no mistakes.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Operation:
     laws: Sequence[Function]
     gradients: Sequence[str] = ()
     unit: float = 0.0
+    conventions: Mapping[str, Function] = field(default_factory=dict)
 
 
 @dataclass

@@ -1,0 +1,139 @@
+"""Other people's functions, right and wrong, for the tests of the checker. Nothing here imports this repository."""
+
+import os
+
+import torch
+import torch.nn.functional as F
+
+
+def sees(q, k, causal, mask):
+    T, S = q.shape[-2], k.shape[-2]
+    seen = torch.ones(T, S, dtype=torch.bool).tril(S - T) if causal else torch.ones(T, S, dtype=torch.bool)
+    return seen if mask is None else seen & mask
+
+
+def sdpa(q, k, v, causal=False, mask=None, scale=None):
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=sees(q, k, causal, mask), scale=scale)
+
+
+def sdpa_as_torch_has_it(query, key, value, is_causal=False):
+    return F.scaled_dot_product_attention(query, key, value, is_causal=is_causal)
+
+
+def tiled(q, k, v, causal=False, mask=None):
+    """Online softmax over tiles of two keys; probabilities stored in the dtype of the values."""
+    top = torch.full((*q.shape[:-1], 1), -torch.inf)
+    total, out, seen = torch.zeros_like(top), torch.zeros(q.shape), sees(q, k, causal, mask)
+    for j in range(0, k.shape[-2], 2):
+        scores = q.float() @ k[..., j : j + 2, :].float().mT * q.shape[-1] ** -0.5
+        scores = torch.where(seen[:, j : j + 2], scores, -torch.inf)
+        new = torch.maximum(top, scores.amax(-1, keepdim=True))
+        safe = torch.where(new.isinf(), 0, new)
+        p, fade = torch.exp(scores - safe), torch.exp(top - safe)
+        total = fade * total + p.sum(-1, keepdim=True)
+        out = fade * out + p.to(q.dtype).float() @ v[..., j : j + 2, :].float()
+        top = new
+    return torch.where(total == 0, 0, out / torch.where(total == 0, 1, total)).to(q.dtype)
+
+
+def eager(q, k, v, causal=False, mask=None):
+    seen = sees(q, k, causal, mask)
+    p = torch.softmax(torch.where(seen, q @ k.mT * q.shape[-1] ** -0.5, -torch.inf), -1)
+    return torch.where(seen.any(-1, keepdim=True), p, 0) @ v
+
+
+def unscaled(q, k, v):
+    return torch.softmax(q @ k.mT, -1) @ v
+
+
+def diagonal_hidden(q, k, v, causal=False, mask=None):
+    early = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool).tril(k.shape[-2] - q.shape[-2] - 1)
+    return sdpa(q, k, v, mask=sees(q, k, False, mask) & early if causal else mask)
+
+
+def narrow_inside(q, k, v, causal=False, mask=None):
+    return sdpa(q.bfloat16(), k.bfloat16(), v.bfloat16(), causal, mask).to(q.dtype)
+
+
+def softmax(x):
+    return torch.softmax(x, -1)
+
+
+def no_maximum(x):
+    e = torch.exp(x)
+    return e / e.sum(-1, keepdim=True)
+
+
+def first_row_only(x):
+    out = torch.empty_like(x)
+    out.view(-1, x.shape[-1])[0] = torch.softmax(x.reshape(-1, x.shape[-1])[0], -1)
+    return out
+
+
+ANSWERS = {}
+
+
+def remembered_by_shape(x):
+    return ANSWERS.setdefault(x.shape, torch.softmax(x, -1))
+
+
+def remembered_by_place(x):
+    return ANSWERS.setdefault(x.data_ptr(), torch.softmax(x, -1))
+
+
+def erases_its_input(x):
+    result = torch.softmax(x, -1)
+    x.zero_()
+    return result
+
+
+class Lying(torch.Tensor):
+    """Could answer anything when asked."""
+
+
+def subclass(x):
+    return torch.softmax(x, -1).as_subclass(Lying)
+
+
+def random_noise(x):
+    return torch.softmax(x, -1) + (torch.rand(()) < 0.5) * 1e-3
+
+
+def wider(x):
+    return torch.softmax(x.double(), -1)[..., :1]
+
+
+def nothing(x):
+    return None
+
+
+def fails(x):
+    raise RuntimeError("no kernel for this shape")
+
+
+def dies(x):
+    os.abort()
+
+
+def hangs(x):
+    while True:
+        pass
+
+
+def cross_entropy(logits, labels):
+    return F.cross_entropy(logits, labels)
+
+
+def cross_entropy_sum(logits, labels):
+    return F.cross_entropy(logits, labels, reduction="sum")
+
+
+def half_layout(x, positions):
+    theta = 10000.0 ** (-torch.arange(0, x.shape[-1], 2) / x.shape[-1])
+    angle = positions[:, None] * theta
+    a, b = x.float().chunk(2, -1)
+    return torch.cat([a * angle.cos() - b * angle.sin(), a * angle.sin() + b * angle.cos()], -1).to(x.dtype)
+
+
+def two_arguments(a, b):
+    return a

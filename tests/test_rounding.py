@@ -1,0 +1,183 @@
+"""The bounds against arithmetic: what a float32 program does within the contract stays inside, and comes near them."""
+
+import math
+from fractions import Fraction
+
+import pytest
+import torch
+from mpmath import mp
+
+from verify.contract import ALLOWANCE, UNIT, Contract, contracts
+from verify.rounding import Ball, NoRule, Rounding, Undecided, bounds, interval
+
+FUSED = Contract("FUSED", torch.float32)
+U = UNIT[torch.float32]
+
+FUNCTIONS = {
+    "sum and difference": lambda x, y: x + y - 3 * x,
+    "product": lambda x, y: x * y * x,
+    "square": lambda x, y: (x + y) * (x + y),
+    "quotient": lambda x, y: x / (2 + y.abs()),
+    "reciprocal": lambda x, y: (3 + y).reciprocal() * x,
+    "exponential": lambda x, y: torch.exp(3 * x) * y,
+    "logarithm": lambda x, y: torch.log(0.5 + x * x + y.abs()),
+    "root": lambda x, y: torch.sqrt(x * x + y * y + 0.1),
+    "inverse root": lambda x, y: torch.rsqrt(x * x + 0.1) * y,
+    "power": lambda x, y: (x.abs() + 1) ** 1.7 + y**2,
+    "number to a power": lambda x, y: 10000.0 ** (-x.abs()) * y,
+    "circular": lambda x, y: torch.sin(30 * x) + torch.cos(y),
+    "hyperbolic": lambda x, y: torch.tanh(2 * x) * torch.erf(y),
+    "sigmoid": lambda x, y: torch.sigmoid(5 * x) * y,
+    "total": lambda x, y: (x * y).sum(-1),
+    "mean": lambda x, y: (x - y).mean(-1),
+    "matrix product": lambda x, y: x @ y.mT,
+    "einsum": lambda x, y: torch.einsum("ij,kj->ik", x, y),
+    "largest": lambda x, y: torch.maximum(x, y).amax(-1) + x.amin(-1),
+    "choice": lambda x, y: torch.where(torch.arange(x.shape[-1]) < 2, x * y, x + y),
+    "moved about": lambda x, y: torch.cat([x.flip(-1), y.roll(1, -1)], -1).reshape(-1)[::2],
+    "softmax": lambda x, y: (e := torch.exp(x - x.amax(-1, keepdim=True))) / e.sum(-1, keepdim=True),
+    "variance": lambda x, y: ((x - x.mean(-1, keepdim=True)) ** 2).mean(-1),
+}
+
+
+def inputs(seed, scale):
+    draw = torch.Generator().manual_seed(seed)
+    return {name: (scale * torch.randn(5, 7, generator=draw)).double() for name in "xy"}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_float32_stays_inside(name):
+    f, fullest = FUNCTIONS[name], 0.0
+    for seed in range(60):
+        given = inputs(seed, 2.0 ** (seed % 7 - 3))
+        (ball,) = bounds(f, given, FUSED)
+        draw = torch.Generator().manual_seed(seed + 1000)
+        nudge = {
+            n: 1 + 4 * U * (2 * torch.rand(x.shape, generator=draw, dtype=torch.float64) - 1) for n, x in given.items()
+        }
+        moved = f(**{n: x * nudge[n] for n, x in given.items()})  # the allowance for inputs, in exact arithmetic
+        assert ((moved - ball.value).abs() <= ball.error).all()
+        narrow = f(**{n: x.float() for n, x in given.items()}).double()
+        assert ((narrow - ball.value).abs() <= ball.error).all(), name
+        used = ((moved - ball.value).abs() / ball.error.clamp(min=1e-300)).max().item()
+        fullest = max(fullest, used)
+        assert ball.error.isfinite().all()
+    assert fullest > 0.02, f"the bound of {name} is {1 / max(fullest, 1e-9):.0f} times what was seen"
+
+
+@pytest.mark.parametrize("order", ["forward", "backward", "pairs", "sorted"])
+@pytest.mark.parametrize("n", [1, 2, 3, 17, 300])
+def test_sums_in_any_order_stay_inside(n, order):
+    for seed in range(20):
+        x = torch.randn(n, generator=torch.Generator().manual_seed(seed)) * 10.0 ** (seed % 5 - 2)
+        exact = float(sum(map(Fraction, x.tolist())))
+        terms = {"forward": x, "backward": x.flip(0), "pairs": x, "sorted": x.sort().values}[order]
+        if order == "pairs":
+            while len(terms) > 1:
+                odd = terms[len(terms) // 2 * 2 :]
+                terms = torch.cat([terms[: len(terms) // 2 * 2].reshape(-1, 2).sum(1), odd])
+            total = terms[0].item()
+        else:
+            run = torch.zeros(())
+            for term in terms:
+                run = run + term
+            total = run.item()
+        (ball,) = bounds(lambda x: x.sum(), {"x": x}, FUSED)
+        assert abs(total - exact) <= ball.error.item()
+        assert abs(ball.value.item() - exact) <= 1e-12 * x.abs().sum().item()
+
+
+@pytest.mark.parametrize(
+    ("name", "ours", "truth"),
+    [
+        ("exp", torch.exp, mp.exp),
+        ("log", torch.log, mp.log),
+        ("sin, cos", torch.sin, mp.sin),
+        ("tanh", torch.tanh, mp.tanh),
+        ("erf", torch.erf, mp.erf),
+    ],
+)
+def test_allowances_cover_the_library_here(name, ours, truth):
+    points = torch.logspace(-3, 1, 400)
+    worst = 0.0
+    for x, y in zip(points.tolist(), ours(points).tolist(), strict=True):
+        exact = truth(mp.mpf(x))
+        argument = 2 * abs(x) if name == "exp" else 0
+        worst = max(worst, float(abs(y - exact) / (abs(exact) * U)) - argument)
+    assert worst <= ALLOWANCE[name][0]
+
+
+def test_without_the_allowance_for_additions_a_sum_leaves_the_bound(monkeypatch):
+    from verify import rounding_rules
+
+    monkeypatch.setattr(rounding_rules, "gamma", lambda m, terms: torch.zeros(terms.shape, dtype=torch.float64))
+    monkeypatch.setitem(ALLOWANCE, "input", (0, ""))
+    x = torch.full((4096,), 0.1)
+    (ball,) = bounds(lambda x: x.sum(), {"x": x}, FUSED)
+    run = torch.zeros(())
+    for term in x:
+        run = run + term
+    assert abs(run.item() - ball.value.item()) > ball.error.item()
+
+
+def test_an_operation_without_a_rule_is_an_error():
+    with pytest.raises(NoRule, match=r"aten\.lgamma"):
+        bounds(torch.lgamma, {"input": torch.ones(3)}, FUSED)
+
+
+def test_a_branch_that_rounding_decides_is_an_error():
+    with pytest.raises(Undecided):
+        bounds(lambda x: x if (x.sum() > 0.3).item() else -x, {"x": torch.full((3,), 0.1, dtype=torch.float64)}, FUSED)
+    (ball,) = bounds(lambda x: torch.where(x.sum(0) > 0.3, x, -x), {"x": torch.full((3,), 0.1).double()}, FUSED)
+    assert (ball.error == math.inf).all()
+
+
+def test_cancellation_is_seen():
+    x = torch.tensor([1e6, 1e6 + 1]).double()
+    (ball,) = bounds(lambda x: x[1] - x[0], {"x": x}, FUSED)
+    assert 0.1 < ball.error.item() < 2
+
+
+def test_exact_zeros_stay_exact():
+    x = torch.tensor([0.0, 1.0, -torch.inf]).double()
+    (ball,) = bounds(torch.exp, {"input": x}, FUSED)
+    assert ball.value[2] == 0 and ball.error[2] == 0
+
+
+def test_backward_is_bounded_too():
+    """Gradients of a cross-entropy in float32, by autograd, against the mode's bound on the same autograd."""
+
+    def slope(z):
+        z = z.detach().requires_grad_()
+        with torch.enable_grad():
+            loss = (z.exp().sum(-1).log() - z[..., 0]).sum()
+            return torch.autograd.grad(loss, z)[0]
+
+    z = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
+    (ball,) = bounds(slope, {"z": z}, FUSED)
+    assert ball.error.isfinite().all() and (ball.error > 0).any()
+    assert ((slope(z).double() - ball.value).abs() <= ball.error).all()
+
+
+def test_flash_rounds_what_it_multiplies_but_not_its_inputs():
+    fused, flash, eager = contracts(torch.bfloat16)
+    x, y = torch.randn(2, 4, 4, generator=torch.Generator().manual_seed(0)).bfloat16().double()
+    errors = [bounds(lambda x, y: x @ y, {"x": x, "y": y}, c)[0].error.max() for c in (fused, flash, eager)]
+    assert errors[0] == errors[1] < errors[2]
+    errors = [bounds(lambda x, y: (x * y) @ y, {"x": x, "y": y}, c)[0].error.max() for c in (fused, flash, eager)]
+    assert errors[0] < errors[1] < errors[2]
+
+
+def test_the_interval_is_rounded_to_the_dtype():
+    contract = contracts(torch.bfloat16)[0]
+    for value, error in ((1.0, 0.0), (1.001, 1e-9)):
+        low, high = interval(Ball(torch.tensor([value]).double(), torch.tensor([error]).double()), contract)
+        assert low.item() == high.item() == 1
+
+
+def test_views_share_their_bound():
+    mode = Rounding(FUSED)
+    with mode:
+        x = mode.input(torch.arange(6.0).reshape(2, 3))
+        y = x.reshape(3, 2).t()
+    assert torch.equal(mode.error(y), mode.error(x).reshape(3, 2).t()) and mode.error(y).any()

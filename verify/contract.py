@@ -1,0 +1,75 @@
+"""Precision contracts: which roundings a legitimate implementation may make, and what each allowance was measured by.
+
+A contract is not a tolerance: from it the rounding mode derives, for every entry of every result, how far the exact
+value may be missed. All constants are here. u is the unit roundoff of the arithmetic, 2^-24 in float32.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+UNIT = {torch.float64: 2.0**-53, torch.float32: 2.0**-24, torch.float16: 2.0**-11, torch.bfloat16: 2.0**-8}
+"""Largest relative error of one rounding to nearest."""
+SMALLEST_NORMAL = {d: torch.finfo(d).smallest_normal for d in UNIT}
+HALF_SUBNORMAL = {d: torch.finfo(d).smallest_normal * UNIT[d] for d in UNIT}
+"""What rounding may lose where numbers are too small for a relative error."""
+LARGEST = {d: torch.finfo(d).max for d in UNIT}
+
+ALLOWANCE = {
+    # name: (roundings of size u, what was measured on 2 million points; XLA and torch on CPU)
+    "exp": (4, "torch 1.0, XLA 1.4; the argument's own rounding, 2|x|, is added by the rule"),
+    "log": (4, "torch 1.0, XLA 2.0"),
+    "sin, cos": (4, "torch 1.1 for arguments up to 1e5"),
+    "tanh": (8, "XLA 4.6, torch 1.1"),
+    "erf": (16, "torch inside GELU about 10, XLA 6.7"),
+    "root, quotient, power": (4, "rsqrt 1.5; x/y as x · (1/y) with an approximate reciprocal"),
+    "input": (4, "folded scales and exp2 tricks: q/√K rounded, times log2 e rounded"),
+}
+"""Elementary functions and inputs: how many roundings an implementation may spend on one."""
+
+
+def allowance(name: str) -> int:
+    return ALLOWANCE[name][0]
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What may be rounded: `io` holds inputs and outputs, `arithmetic` everything between.
+
+    FUSED keeps every intermediate in `arithmetic`; FLASH may round the operands of a matrix product to `io`, as tensor
+    cores want them; EAGER may store every intermediate in `io`. `flush`: subnormal numbers may become zero (XLA and
+    GPUs do so). `tiles`: a sum of n terms may cost up to tiles · n additions, for sums that are rescaled tile by tile.
+    """
+
+    name: str
+    io: torch.dtype
+    operands: torch.dtype | None = None
+    stored: torch.dtype | None = None
+    flush: bool = True
+    tiles: float = 2.0
+
+    @property
+    def arithmetic(self) -> torch.dtype:
+        return torch.float64 if self.io == torch.float64 else torch.float32
+
+    @property
+    def u(self) -> float:
+        return UNIT[self.arithmetic]
+
+    @property
+    def lost(self) -> float:
+        """The largest number that may become zero, or half the least one that may not."""
+        tiny = SMALLEST_NORMAL[self.arithmetic]
+        return tiny if self.flush else tiny * self.u
+
+    def __str__(self) -> str:
+        return f"{self.name} {str(self.io).removeprefix('torch.')}"
+
+
+def contracts(io: torch.dtype) -> list[Contract]:
+    """FUSED, FLASH and EAGER for one dtype, from the strictest; in float64 and float32 they are the same one."""
+    if io in (torch.float64, torch.float32):
+        return [Contract("FUSED", io)]
+    return [Contract("FUSED", io), Contract("FLASH", io, operands=io), Contract("EAGER", io, operands=io, stored=io)]

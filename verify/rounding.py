@@ -1,0 +1,144 @@
+r"""Rounding-error bounds for any float64 function of tensors: run it, and carry the worst case beside every value.
+
+The function is ordinary torch code. A dispatch mode sees each ATen operation that it runs, forward or backward, and
+keeps, for its result y, a bound e such that an implementation under the contract computes a value within e of y, in
+whatever order it adds. Running error analysis: higham2002accuracy, §3.3. The rules are in verify/rounding_rules.py;
+an operation without one is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
+
+from verify.contract import HALF_SUBNORMAL, LARGEST, UNIT, Contract, allowance
+
+aten = torch.ops.aten
+
+
+class NoRule(Exception):
+    """An operation whose rounding errors nobody has bounded."""
+
+
+class Undecided(Exception):
+    """The function branches on a number that rounding may push to either side."""
+
+
+class Ball(NamedTuple):
+    """A value and how far a legitimate computation may be from it."""
+
+    value: torch.Tensor
+    error: torch.Tensor
+
+
+class Rounding(TorchDispatchMode):
+    """The mode. `errors` finds a tensor by the memory it lies in: views and detached tensors share their bound."""
+
+    def __init__(self, contract: Contract) -> None:
+        super().__init__()
+        self.contract = contract
+        self.errors: dict[tuple[Any, ...], torch.Tensor] = {}
+        self.alive: list[torch.Tensor] = []  # a freed tensor's memory would lend its bound to the next
+
+    @staticmethod
+    def where(x: torch.Tensor) -> tuple[Any, ...]:
+        return (x.untyped_storage().data_ptr(), x.storage_offset(), tuple(x.shape), x.stride())
+
+    def error(self, x: torch.Tensor) -> torch.Tensor:
+        """The bound of a tensor; what the mode has not seen is exact."""
+        found = self.errors.get(self.where(x))
+        return torch.zeros(x.shape, dtype=torch.float64) if found is None else found
+
+    def keep(self, x: torch.Tensor, error: torch.Tensor) -> None:
+        self.alive.append(x)
+        self.errors[self.where(x)] = error.expand(x.shape)
+
+    def input(self, x: torch.Tensor) -> torch.Tensor:
+        """A float64 copy of an input, which may be rescaled and rounded before use."""
+        value = x.detach().double().clone()
+        unit = max(allowance("input") * self.contract.u, UNIT[self.contract.stored] if self.contract.stored else 0)
+        self.keep(value, torch.where(value.isfinite(), unit * value.abs(), 0))
+        return value
+
+    def rounded(self, value: torch.Tensor, error: torch.Tensor) -> torch.Tensor:
+        """What is left when a result is also stored in the contract's narrow dtype."""
+        narrow = self.contract.stored
+        if narrow is None:
+            return error
+        size = value.abs() + error
+        error = error + UNIT[narrow] * size + torch.where(size > 0, HALF_SUBNORMAL[narrow], 0)
+        overflows = value.isfinite() & (value.abs() + error > LARGEST[narrow])
+        return torch.where(overflows, torch.inf, error)
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        from verify.rounding_rules import BALLS, DECOMPOSED, EXACT, STRUCTURE
+
+        kwargs, packet = kwargs or {}, func.overloadpacket
+        if packet in DECOMPOSED:
+            with self:
+                return DECOMPOSED[packet](*args, **kwargs)
+        if func._schema.is_mutable:
+            packet = self._functional(packet, args[0])
+        balls, moving = tree_map(self._ball, args), tree_map(self._bound, args)  # before anything is overwritten
+        out = func(*args, **kwargs)
+        tensors = [x for x in tree_leaves((args, kwargs, out)) if isinstance(x, torch.Tensor)]
+        results = [x for x in tree_leaves(out) if isinstance(x, torch.Tensor)]
+        if packet is aten._local_scalar_dense and self.error(args[0]).any():
+            raise Undecided(f"{args[0].item()} may be {self.error(args[0]).item():.3g} away")
+        if packet in EXACT or not any(x.is_floating_point() or self.where(x) in self.errors for x in tensors):
+            self.alive += results  # whole numbers and truths are exact
+        elif packet in BALLS:
+            error = torch.where(out.isfinite(), BALLS[packet](self, out, *balls, **kwargs), 0)
+            if out.is_floating_point() or error.any():  # an infinite value is exact, or its argument's bound was not
+                self.keep(out, torch.nan_to_num(error, nan=torch.inf, posinf=torch.inf))
+            self.alive += results
+        elif packet in STRUCTURE:
+            function = getattr(packet, func._overloadname) if func._schema.is_mutable else func
+            for result, error in zip(results, tree_leaves(function(*moving, **kwargs)), strict=True):
+                self.keep(result, error.double())
+        else:
+            raise NoRule(f"no rounding rule for {packet}")
+        return out
+
+    def _functional(self, packet: Any, target: torch.Tensor) -> Any:
+        """What an operation in place does, out of place; refused where other views of the memory are known."""
+        place = self.where(target)
+        if any(other[0] == place[0] and other != place for other in self.errors):
+            raise NoRule(f"no rounding rule for {packet} on one view of a tensor that has others")
+        return getattr(aten, packet.__name__.removesuffix("_"))
+
+    def _ball(self, x: Any) -> Any:
+        return Ball(x, self.error(x)) if isinstance(x, torch.Tensor) else x
+
+    def _bound(self, x: Any) -> Any:
+        """In place of a tensor its bound, so that whatever moves entries moves their bounds alike."""
+        if not isinstance(x, torch.Tensor):
+            return x
+        return self.error(x) if x.is_floating_point() or self.where(x) in self.errors else x
+
+
+def bounds(f: Callable[..., Any], inputs: dict[str, Any], contract: Contract) -> list[Ball]:
+    """Every result of f on the inputs, computed in float64, with its bound.
+
+    The bound covers everything but the last rounding, of the result to the contract's io dtype. Tensors that are not
+    floating-point are indices and masks, and exact. Raises NoRule and Undecided.
+    """
+    mode = Rounding(contract)
+    tensors = {n: x for n, x in inputs.items() if isinstance(x, torch.Tensor) and x.is_floating_point()}
+    moved = {name: mode.input(x) for name, x in tensors.items()}
+    with mode:
+        results = tree_leaves(f(**{**inputs, **moved}))
+    # the reference rounds too, in float64: nothing beside float32, as much again beside float64
+    own = 1 + UNIT[torch.float64] / contract.u
+    return [Ball(result.detach(), own * mode.error(result)) for result in results]
+
+
+def interval(ball: Ball, contract: Contract) -> tuple[torch.Tensor, torch.Tensor]:
+    """The least and the largest number of the io dtype that may be returned, as float64."""
+    low, high = ((ball.value + sign * ball.error).to(contract.io).double() for sign in (-1, 1))
+    lost = contract.lost if contract.flush else 0.0
+    return torch.where((low > 0) & (low < lost), 0, low), torch.where((high < 0) & (high > -lost), 0, high)

@@ -1,0 +1,120 @@
+"""`check` and `ops` at the command line: their options, their lines, their exit codes."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+import sys
+from importlib import import_module
+
+from derivations.__main__ import topics
+from verify.check import DTYPES, Report, Usage, check, find
+from verify.contract import contracts
+from verify.mistake import mutants
+from verify.worker import Ended, Unusable
+
+EXIT = {"conforms": 0, "refuted": 1, "undecided": 3}
+
+
+def pairs(given: list[str], option: str) -> dict[str, str]:
+    """NAME=VALUE options. Raises Usage."""
+    for item in given:
+        if "=" not in item:
+            raise Usage(f"{option} {item}: expected NAME=VALUE")
+    return dict(item.split("=", 1) for item in given)
+
+
+def value(text: str):
+    """A number, truth or string as Python writes it, or else the text."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def main(options) -> int:
+    """Check one function, print the report."""
+    try:
+        if ":" not in options.function:
+            raise Usage(f"{options.function}: expected FILE:FUNCTION or MODULE:FUNCTION")
+        if options.count < 1 or not options.limit > 0:
+            raise Usage("--count and --limit: expected numbers above 0")
+        report = check(
+            options.function,
+            options.operation,
+            options.dtype,
+            framework=options.framework,
+            mapping=pairs(options.map, "--map"),
+            fixed={name: value(text) for name, text in pairs(options.fixed, "--with").items()},
+            count=options.count,
+            limit=options.limit,
+        )
+    except Usage as error:
+        print(error, file=sys.stderr)
+        return 2
+    except (Unusable, Ended) as error:
+        print(f"{options.function}: {error}", file=sys.stderr)
+        print(error.trace, file=sys.stderr, end="")
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    if options.json:
+        print(json.dumps(report.to_json(), indent=1, ensure_ascii=False))
+    else:
+        print("\n".join(lines(report)))
+    return EXIT[report.verdict]
+
+
+def operations(as_json: bool) -> int:
+    """List what can be checked."""
+    listed = []
+    for operation in (o for t in topics() for o in import_module(f"verify.{t}").OPERATIONS):
+        _, reference = find(operation.name)
+        listed.append(
+            {
+                "operation": operation.name,
+                "signature": str(inspect.signature(reference)).replace("'", "").replace('"', ""),
+                "conventions": list(operation.conventions),
+                "laws": [law.__name__ for law in operation.laws],
+                "mutants": [vars(m.mistake) for m in mutants(operation.name)],
+                "contracts": [str(c) for dtype in DTYPES.values() for c in contracts(dtype)],
+            }
+        )
+    if as_json:
+        print(json.dumps({"schema": 1, "operations": listed}, indent=1, ensure_ascii=False))
+        return 0
+    for entry in listed:
+        print(f"{entry['operation']}{entry['signature']}")
+        print(f"    laws     {', '.join(entry['laws'])}")
+        print(f"    mutants  {', '.join(m['id'] for m in entry['mutants'])}")
+        if entry["conventions"]:
+            print(f"    conventions  {'; '.join(entry['conventions'])}")
+    return 0
+
+
+def lines(report: Report) -> list[str]:
+    """Verdict first, then why, the counterexample, the diagnosis, and how much was tried."""
+    mark = {"conforms": "✓", "refuted": "✗", "undecided": "?"}[report.verdict]
+    told = [
+        f"{mark} {report.candidate} {report.verdict}: {report.operation} in {report.dtype}, contract {report.contract}"
+    ]
+    if report.why:
+        told.append(f"  {report.why}")
+    told += [f"    {name} = {value}" for name, value in report.counterexample.items()]
+    told += [f"  {sentence}" for sentence in report.diagnosis]
+    if report.verdict == "refuted" and not report.diagnosis:
+        told.append("  no known mistake behaves like this")
+    share = report.vacuous / report.entries if report.entries else 0.0
+    told.append(
+        f"  {report.cases} cases, {report.entries} entries; the largest error is {report.worst:.2f} of the bound"
+        + (f"; {share:.0%} of the entries were too ill-conditioned to judge" if share else "")
+    )
+    if report.skipped:
+        told.append(f"  not checked, since the function does not take it: {', '.join(report.skipped)}")
+    if report.snippet:
+        told += ["  again:", *(f"    {line}" for line in report.snippet.splitlines())]
+    if report.trace:
+        told += ["  the function's own traceback:", *(f"    {line}" for line in report.trace.rstrip().splitlines())]
+    return told

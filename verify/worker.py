@@ -1,0 +1,145 @@
+"""Talk to the process of verify/candidate.py: send inputs, wait no longer than a limit, say how it ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+START = 120.0
+"""Seconds that a process may take to import what the candidate needs."""
+
+
+class Ended(Exception):
+    """The candidate raised, hung, crashed or gave something that is no tensor; `trace` is its own traceback."""
+
+    def __init__(self, what: str, trace: str = "") -> None:
+        super().__init__(what)
+        self.trace = trace
+
+
+class Unusable(Exception):
+    """The candidate cannot be loaded at all."""
+
+    def __init__(self, what: str, trace: str = "") -> None:
+        super().__init__(what)
+        self.trace = trace
+
+
+class Worker:
+    """One candidate in its own process, which is started again after it has hung or crashed."""
+
+    def __init__(self, target: str, framework: str = "auto", limit: float = 20.0) -> None:
+        self.target, self.framework, self.limit = target, framework, limit
+        self.process: subprocess.Popen[bytes] | None = None
+        self.parameters: list[list[Any]] | None = None
+        self.start()
+
+    def start(self) -> None:
+        script = str(Path(__file__).with_name("candidate.py"))
+        command = [sys.executable, script, self.target, self.framework]
+        environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+        environment |= {"PYTHONPATH": os.environ["PYTHONPATH"]} if "PYTHONPATH" in os.environ else {}
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+        hello, _ = self._receive(START)
+        if "unusable" in hello:
+            self.stop()
+            raise Unusable(hello["unusable"], hello["traceback"])
+        self.framework, self.parameters = hello["framework"], hello["parameters"]
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.communicate()
+            self.process = None
+
+    def call(
+        self,
+        positional: list[str],
+        named: Mapping[str, str],
+        inputs: Mapping[str, Any],
+        *,
+        fixed: Mapping[str, Any] | None = None,
+        strided: bool = False,
+        poison: int = 0,
+    ) -> tuple[list[torch.Tensor], list[str]]:
+        """(results, names of the inputs that were changed). Raises Ended."""
+        if self.process is None:
+            self.start()
+        tensors = {name: x.contiguous() for name, x in inputs.items() if isinstance(x, torch.Tensor)}
+        blobs = {name: _bytes(x) for name, x in tensors.items()}
+        header = {
+            "positional": positional,
+            "named": named,
+            "fixed": fixed or {},
+            "tensors": {n: [_name(x), list(x.shape), strided, len(blobs[n])] for n, x in tensors.items()},
+            "values": {name: x for name, x in inputs.items() if name not in tensors},
+            "poison": poison,
+        }
+        body = json.dumps(header).encode() + b"\n" + b"".join(blobs.values())
+        assert self.process is not None and self.process.stdin is not None
+        try:
+            self.process.stdin.write(struct.pack("<Q", len(body)) + body)
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            self._over()
+        reply, blob = self._receive(self.limit)
+        if "error" in reply:
+            raise Ended(reply["error"], reply["traceback"])
+        results, at = [], 0
+        for dtype, shape in reply["outputs"]:
+            kind = getattr(torch, dtype, None)
+            if not isinstance(kind, torch.dtype):
+                raise Ended(f"a result of dtype {dtype}, which is no number's")
+            empty = torch.empty(shape, dtype=kind)
+            size = empty.numel() * empty.element_size()
+            data = bytearray(blob[at : at + size])
+            results.append(torch.frombuffer(data, dtype=kind).reshape(shape) if size else empty)
+            at += size
+        return results, reply["changed"]
+
+    def _receive(self, limit: float) -> tuple[dict[str, Any], bytes]:
+        assert self.process is not None and self.process.stdout is not None
+        stream, deadline, body = self.process.stdout.fileno(), time.monotonic() + limit, b""
+        parts: list[bytes] = []
+        wanted = have = 0
+        while not wanted or have < wanted:
+            ready, _, _ = select.select([stream], [], [], max(0.0, deadline - time.monotonic()))
+            if not ready:
+                self.stop()
+                raise Ended(f"no answer within {limit:g} s (--limit allows more)")
+            piece = os.read(stream, 1 << 20)
+            if not piece:
+                self._over()
+            parts.append(piece)
+            have += len(piece)
+            if not wanted and have >= 8:
+                wanted = 8 + struct.unpack("<Q", b"".join(parts)[:8])[0]
+        body = b"".join(parts)[8:]
+        line, _, blob = body.partition(b"\n")
+        return json.loads(line), blob
+
+    def _over(self) -> None:
+        assert self.process is not None
+        code = self.process.wait()
+        self.stop()
+        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit {code}"
+        raise Ended(f"the process ended by itself: {how}")
+
+
+def _name(x: torch.Tensor) -> str:
+    return str(x.dtype).removeprefix("torch.")
+
+
+def _bytes(x: torch.Tensor) -> bytes:
+    return x.flatten().view(torch.uint8).numpy().tobytes() if x.numel() else b""
