@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from verify.check import Usage, assert_conforms, check, find, match
+from verify.cases import Usage, match
+from verify.check import assert_conforms, check, find
 from verify.worker import Unusable
 
 ROOT = Path(__file__).parent.parent
@@ -31,8 +32,8 @@ RIGHT = [
 def test_right_functions_conform(operation, name, convention, dtype):
     report = check(f"{HERE}:{name}", operation, dtype)
     assert report.verdict == "conforms", report
-    assert convention in report.why and bool(convention) == bool(report.why)
-    assert report.cases == 40 and report.worst <= 1
+    assert convention in report.convention and bool(convention) == bool(report.convention) and not report.why
+    assert report.cases == 40 and report.tally.worst <= 1
 
 
 WRONG = [

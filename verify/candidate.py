@@ -147,8 +147,8 @@ def call(function, arrays, header, blob):
 
 def theirs(error):
     """The traceback without the lines of this file and of the import system."""
-    frames = traceback.extract_tb(error.__traceback__)
-    frames = [f for f in frames if f.filename != __file__ and "importlib" not in f.filename]
+    whole = traceback.extract_tb(error.__traceback__)
+    frames = [f for f in whole if f.filename != __file__ and "importlib" not in f.filename]
     return "".join(traceback.format_list(frames) + traceback.format_exception_only(error) * bool(frames))
 
 

@@ -1,20 +1,20 @@
-"""What a function that is not the operation is instead: another convention of it, or a known mistake."""
+"""Which known mistake a function that is not the operation cannot be told from."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from verify.cases import narrowed
 from verify.mistake import mutants
 from verify.rounding import Ball
 from verify.worker import Ended
 
 if TYPE_CHECKING:
-    from verify.check import Judge, Report
+    from verify.judge import Judge
     from verify.suite import Operation
 
 SEEN = 30
@@ -41,21 +41,9 @@ def _balls(judge: Judge, f: Callable[..., Any], inputs: Mapping[str, Any]) -> It
     with suppress(Exception):
         ours = judge.expected(inputs)[0]
         for dtype in (torch.float64, judge.contract.io):
-            value = f(**judge.narrow(inputs, dtype)).double()
+            value = f(**narrowed(inputs, dtype)).double()
             if value.shape == ours.value.shape:
                 yield [Ball(value, ours.error)]
-
-
-def conventions(operation: Operation, judge: Judge, tried: Sequence[Mapping[str, Any]], report: Report) -> str | None:
-    """The name of the first other convention that the candidate follows on every case."""
-    for name, f in operation.conventions.items():
-        other = replace(judge, reference=f)
-        report.entries = report.vacuous = 0
-        report.worst = 0.0
-        if not any(other.complaint(inputs, strided=n % 3 == 0, report=report) for n, inputs in enumerate(tried, 1)):
-            report.cases = len(tried)
-            return name
-    return None
 
 
 def diagnose(

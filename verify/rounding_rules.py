@@ -82,12 +82,7 @@ def _quotient(m, out, a, b):
     return spent(m, out, moved, allowance("root, quotient, power"), vanishes=True)
 
 
-@rule(aten.reciprocal)
-def _reciprocal(m, out, a):
-    return _quotient(m, out, 1.0, a)
-
-
-@rule(aten.neg, aten.abs, aten.relu, aten.clamp_min)
+@rule(aten.neg, aten.abs, aten.relu, aten.clamp_min, aten.logical_not, aten.bitwise_not)
 def _one_to_one(m, out, a, *least):
     return a.error
 
@@ -229,11 +224,6 @@ def _comparison(m, out, a, b):
     return torch.where(apart | ((a.error == 0) & (b.error == 0)), 0.0, torch.inf)
 
 
-@rule(aten.logical_not, aten.bitwise_not)
-def _not(m, out, a):
-    return a.error
-
-
 @rule(aten.logical_and, aten.bitwise_and, aten.logical_or, aten.bitwise_or)
 def _both(m, out, a, b):
     return a.error + b.error
@@ -301,6 +291,6 @@ EXACT = named("""
 """They make tensors of numbers that are exact, or read one out."""
 
 DECOMPOSED: dict[Any, Callable[..., Any]] = {
+    aten.reciprocal: lambda x: torch.div(torch.ones_like(x), x),
     aten.silu: lambda x: x * torch.sigmoid(x),
-    aten.logsumexp: lambda x, dim, keepdim=False: x.exp().sum(dim, keepdim).log(),
 }

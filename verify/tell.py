@@ -9,7 +9,8 @@ import sys
 from importlib import import_module
 
 from derivations.__main__ import topics
-from verify.check import DTYPES, Report, Usage, check, find
+from verify.cases import Usage
+from verify.check import DTYPES, Report, check, find
 from verify.contract import contracts
 from verify.mistake import mutants
 from verify.worker import Ended, Unusable
@@ -97,24 +98,23 @@ def operations(as_json: bool) -> int:
 def lines(report: Report) -> list[str]:
     """Verdict first, then why, the counterexample, the diagnosis, and how much was tried."""
     mark = {"conforms": "✓", "refuted": "✗", "undecided": "?"}[report.verdict]
-    told = [
-        f"{mark} {report.candidate} {report.verdict}: {report.operation} in {report.dtype}, contract {report.contract}"
-    ]
+    told = [f"{mark} {report.candidate} {report.verdict}: {report.operation}, contract {report.contract}"]
+    if report.convention:
+        told.append(f"  by a convention that is not our default: {report.convention}")
     if report.why:
         told.append(f"  {report.why}")
     told += [f"    {name} = {value}" for name, value in report.counterexample.items()]
     told += [f"  {sentence}" for sentence in report.diagnosis]
     if report.verdict == "refuted" and not report.diagnosis:
         told.append("  no known mistake behaves like this")
-    share = report.vacuous / report.entries if report.entries else 0.0
-    told.append(
-        f"  {report.cases} cases, {report.entries} entries; the largest error is {report.worst:.2f} of the bound"
-        + (f"; {share:.0%} of the entries were too ill-conditioned to judge" if share else "")
-    )
+    seen = report.tally
+    told.append(f"  {report.cases} cases, {seen.entries} entries; the largest error is {seen.worst:.2f} of the bound")
+    if seen.vacuous:
+        told.append(f"  {seen.vacuous / seen.entries:.0%} of the entries were too ill-conditioned to judge")
     if report.skipped:
         told.append(f"  not checked, since the function does not take it: {', '.join(report.skipped)}")
     if report.snippet:
         told += ["  again:", *(f"    {line}" for line in report.snippet.splitlines())]
-    if report.trace:
-        told += ["  the function's own traceback:", *(f"    {line}" for line in report.trace.rstrip().splitlines())]
+    if seen.trace:
+        told += ["  the function's own traceback:", *(f"    {line}" for line in seen.trace.rstrip().splitlines())]
     return told

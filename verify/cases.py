@@ -1,0 +1,88 @@
+"""What to call somebody's function with: its arguments by our names, and the inputs to try."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from verify.suite import Operation, examples
+
+ALIASES = {
+    "q": ("query", "Q"),
+    "k": ("key", "K"),
+    "v": ("value", "V"),
+    "mask": ("attn_mask", "attention_mask"),
+    "causal": ("is_causal",),
+    "scale": ("softmax_scale", "sm_scale"),
+    "z": ("logits", "input", "x", "scores"),
+    "x": ("input", "hidden_states", "params", "theta"),
+    "target": ("targets", "labels", "y"),
+    "positions": ("position_ids", "pos"),
+    "gradients": ("grads", "g"),
+    "mu": ("momentum", "beta"),
+}
+"""Names under which people take our arguments."""
+
+
+class Usage(Exception):
+    """The candidate cannot be called as asked."""
+
+
+def match(reference: Callable[..., Any], theirs: list[list[Any]] | None, given: Mapping[str, str]):
+    """(ours passed by place, their name → ours) from the two signatures and from --map."""
+    ours = inspect.signature(reference).parameters
+    required = [name for name, p in ours.items() if p.default is p.empty]
+    if unknown := [name for name in given if name not in ours]:
+        raise Usage(f"--map {unknown[0]}: expected one of {', '.join(ours)}")
+    if theirs is None:
+        return required, {their: our for our, their in given.items()}
+    free = {name: default for name, by_name, default in theirs if by_name}
+    named: dict[str, str] = {}
+    for our in ours:
+        for their in (given[our],) if our in given else (our, *ALIASES.get(our, ())):
+            if (their in free or our in given) and their not in named:
+                named[their] = our
+                break
+    if not any(need not in named.values() for need in required):
+        return [], named
+    rest = {their: our for their, our in named.items() if our not in required}
+    if len(theirs) < len(required):
+        raise Usage(f"expected a function of {', '.join(required)}, received one of {len(theirs)} arguments")
+    return required, {t: o for t, o in rest.items() if t not in [name for name, _, _ in theirs[: len(required)]]}
+
+
+def narrowed(inputs: Mapping[str, Any], dtype: torch.dtype) -> dict[str, Any]:
+    """The inputs with every floating-point tensor in the dtype."""
+    return {n: x.to(dtype) if isinstance(x, torch.Tensor) and x.is_floating_point() else x for n, x in inputs.items()}
+
+
+def regimes(inputs: Mapping[str, Any], number: int) -> dict[str, Any]:
+    """The inputs as drawn, and in turn: constant, tiny, zero, minus zero, one entry large, all offset."""
+    kinds: list[Callable[[torch.Tensor], torch.Tensor]] = [
+        lambda x: x,
+        lambda x: x.flatten()[:1].expand(x.numel()).reshape(x.shape).clone(),
+        lambda x: x * 2.0**-12,
+        lambda x: x,
+        lambda x: torch.where(torch.arange(x.numel()).reshape(x.shape) == x.numel() // 2, 64 * x, x),
+        lambda x: torch.zeros_like(x),
+        lambda x: x,
+        lambda x: -torch.zeros_like(x),
+    ]
+    change = kinds[number % len(kinds)]
+    floating = {n: x for n, x in inputs.items() if isinstance(x, torch.Tensor) and x.is_floating_point()}
+    return {**inputs, **{name: change(x) if x.numel() else x for name, x in floating.items()}}
+
+
+def cases(operation: Operation, named: Sequence[str], reference: Callable[..., Any], io: torch.dtype, count: int):
+    """The inputs to try, small ones first; an option the candidate lacks stays at its default."""
+    defaults = {n: p.default for n, p in inspect.signature(reference).parameters.items() if p.default is not p.empty}
+    fixed = {name: value for name, value in defaults.items() if name not in named}
+    drawn: list[dict[str, Any]] = []
+    for number, inputs in enumerate(examples(operation, count)):
+        changed = defaults | regimes(inputs, number) | fixed
+        held = narrowed(narrowed(changed, io), torch.float64)  # numbers that the io dtype holds exactly
+        drawn.append(held)
+    return sorted(drawn, key=lambda e: sum(x.numel() for x in e.values() if isinstance(x, torch.Tensor)))

@@ -1,0 +1,118 @@
+r"""Call somebody's function on one case, and say what is wrong with what it does."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from verify.cases import narrowed
+from verify.contract import Contract
+from verify.rounding import Ball, bounds, interval
+from verify.worker import Ended, Worker
+
+VACUOUS = 2.0**-6
+"""A bound above this and above the whole result says nothing about an entry."""
+
+
+@dataclass
+class Tally:
+    """How many entries were judged, how many of them could have been anything, and how near the bound any came."""
+
+    entries: int = 0
+    vacuous: int = 0
+    worst: float = 0.0
+    trace: str = ""
+
+
+@dataclass
+class Judge:
+    """Calls the candidate on inputs in float64 that the io dtype holds exactly, and says what is wrong."""
+
+    reference: Callable[..., Any]
+    worker: Worker
+    positional: list[str]
+    named: Mapping[str, str]
+    fixed: Mapping[str, Any]
+    contract: Contract
+
+    def outputs(self, inputs: Mapping[str, Any], strided: bool = False) -> tuple[list[torch.Tensor], list[str]]:
+        passed = {*self.positional, *self.named.values()}
+        given = {n: x for n, x in narrowed(inputs, self.contract.io).items() if n in passed}
+        sizes = [x.numel() for x in given.values() if isinstance(x, torch.Tensor)]
+        return self.worker.call(
+            self.positional, self.named, given, fixed=self.fixed, strided=strided, poison=max(sizes, default=0)
+        )
+
+    def expected(self, inputs: Mapping[str, Any], f: Callable[..., Any] | None = None) -> list[Ball]:
+        return bounds(f or self.reference, dict(narrowed(inputs, torch.float64)), self.contract)
+
+    def complaint(self, inputs: Mapping[str, Any], strided: bool = False, tally: Tally | None = None) -> str | None:
+        """What is wrong with the candidate on these inputs; None if nothing is."""
+        try:
+            results, changed = self.outputs(inputs, strided)
+        except Ended as ended:
+            if tally is not None:
+                tally.trace = ended.trace
+            return str(ended)
+        if changed:
+            return f"it changes its input {changed[0]}"
+        balls = self.expected(inputs)
+        if len(results) != len(balls):
+            return f"it returns {len(results)} results, expected {len(balls)}"
+        for result, ball in zip(results, balls, strict=True):
+            if wrong := self.judge(result, ball, tally):
+                return wrong
+        return None
+
+    def judge(self, result: torch.Tensor, ball: Ball, tally: Tally | None = None) -> str | None:
+        if result.shape != ball.value.shape:
+            return f"shape {tuple(result.shape)}, expected {tuple(ball.value.shape)}"
+        if result.dtype != self.contract.io and self.contract.io != torch.float64 and result.dtype != torch.float64:
+            return f"dtype {result.dtype}, expected {self.contract.io}"
+        low, high = interval(ball, self.contract)
+        got = result.double()
+        fine = ((got >= low) & (got <= high)) | (got.isnan() & ball.value.isnan())
+        may_overflow = self.contract.stored == torch.float16
+        fine |= (ball.error == torch.inf) & (got.isfinite() | may_overflow)  # counted as vacuous
+        if tally is not None:
+            size = torch.where(ball.value.isfinite(), ball.value.abs(), 0).max() if got.numel() else torch.zeros(())
+            vacuous = ball.error > size.clamp(min=VACUOUS)
+            tally.entries += got.numel()
+            tally.vacuous += int(vacuous.sum())
+            used = (got - ball.value).abs() / torch.maximum(high - ball.value, ball.value - low).clamp(min=1e-300)
+            used = used[fine & got.isfinite() & (ball.error > 0) & (ball.error < torch.inf)]
+            tally.worst = max(tally.worst, float(used.max()) if used.numel() else 0.0)
+        if fine.all():
+            return None
+        places = (~fine).nonzero()
+        place = tuple(int(i) for i in places[0])
+        allowed = f"[{low[place].item():.9g}, {high[place].item():.9g}]"
+        share = f"; {len(places)} of {fine.numel()} entries are wrong" if fine.numel() > 1 else ""
+        return f"at {list(place)}: got {got[place].item():.9g}, allowed {allowed}{share}"
+
+
+def written(name: str, x: torch.Tensor) -> list[str]:
+    """Python that makes a tensor: what sticks out of a constant, or all its entries."""
+    entries, counts = x.flatten().unique(return_counts=True)
+    others = (x != entries[counts.argmax()]).nonzero().tolist()
+    if x.numel() <= 12 or len(others) > 6:
+        text = re.sub(r"\b(inf|nan)\b", r"torch.\1", str(x.tolist()))
+        return [f"{name} = torch.tensor({text}, dtype={x.dtype})"]
+    common = re.sub(r"\b(inf|nan)\b", r"torch.\1", str(entries[counts.argmax()].item()))
+    made = f"{name} = torch.full({tuple(x.shape)}, {common}, dtype={x.dtype})"
+    return [made, *(f"{name}[{', '.join(map(str, i))}] = {x[tuple(i)].item()!r}" for i in others)]
+
+
+def snippet(target: str, judge: Judge, inputs: Mapping[str, Any]) -> str:
+    """Python that calls the candidate on the counterexample."""
+    passed = [*judge.positional, *judge.named.values()]
+    lines = ["import torch"]
+    for name, x in narrowed(inputs, judge.contract.io).items():
+        if name in passed:
+            lines += written(name, x) if isinstance(x, torch.Tensor) else [f"{name} = {x!r}"]
+    named = [f"{t}={o}" for t, o in judge.named.items()] + [f"{k}={v!r}" for k, v in judge.fixed.items()]
+    return "\n".join([*lines, f"{target.rpartition(':')[2]}({', '.join([*judge.positional, *named])})"])
