@@ -62,6 +62,24 @@ def test_wrong_functions_are_refuted(operation, name, why, mistake):
     assert any(mistake in sentence for sentence in report.diagnosis) if mistake else not report.diagnosis
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    ("operation", "name"),
+    [("attention.attention", "tiled"), ("softmax.softmax", "softmax"), ("rope.rotate", "half_layout")],
+)
+def test_right_gradients_conform(operation, name, dtype):
+    report = check(f"{HERE}:{name}", operation, dtype, grad=True)
+    assert report.verdict == "conforms" and report.tally.worst <= 1, report
+
+
+def test_a_wrong_gradient_is_refuted_where_the_value_is_right():
+    assert check(f"{HERE}:cut_off_slope", "softmax.softmax").verdict == "conforms"
+    report = check(f"{HERE}:cut_off_slope", "softmax.softmax", grad=True)
+    assert report.verdict == "refuted" and "cotangent" in report.counterexample
+    with pytest.raises(Usage, match="has no derivative"):
+        check(f"{HERE}:diagonal_hidden", "markov.probabilities", grad=True)
+
+
 def test_a_function_that_hangs_is_stopped():
     report = check(f"{HERE}:hangs", "softmax.softmax", limit=1.0)
     assert report.verdict == "refuted" and "no answer within 1 s" in report.why

@@ -1,4 +1,4 @@
-"""python -m verify run [TOPIC…] [--quick] [--json] [--out FOLDER] · check OPERATION FILE:FUNCTION · ops [--json]
+"""python -m verify run [TOPIC…] [--quick] [--json] [--out FOLDER] · check · audit · ops: see --help
 
 Exit 0 nothing refuted or undecided, 1 otherwise, 2 usage, 3 incomplete, 130 interrupted (run again to go on).
 """
@@ -39,10 +39,19 @@ def parse(argv):
     check.add_argument("--framework", choices=("auto", "torch", "numpy", "jax"), default="auto")
     check.add_argument("--map", action="append", default=[], metavar="OURS=THEIRS", help="their name of our argument")
     check.add_argument("--with", action="append", default=[], metavar="NAME=VALUE", dest="fixed", help="fixed argument")
+    check.add_argument("--grad", action="store_true", help="judge the gradients (torch autograd, jax.vjp)")
     check.add_argument("--count", type=int, default=40, help="cases to try (default 40)")
     check.add_argument("--limit", type=float, default=20.0, help="seconds that one call may take (default 20)")
     check.add_argument("--json", action="store_true")
-    return parser.parse_args(argv)
+    audit = commands.add_parser("audit", help="which known mistakes would your tests miss? (-- COMMAND)")
+    audit.add_argument("operation", help="topic.function, see ops")
+    audit.add_argument("--impl", required=True, metavar="MODULE:FUNCTION", help="what their tests call")
+    audit.add_argument("--limit", type=float, default=300.0, help="seconds that their tests may take (default 300)")
+    audit.add_argument("--json", action="store_true")
+    end = argv.index("--") if "--" in argv else len(argv)
+    options = parser.parse_args(argv[:end])
+    options.tests = argv[end + 1 :]
+    return options
 
 
 def teller(quiet):
@@ -114,13 +123,17 @@ def run(options):
 
 
 def main(argv=None):
-    options = parse(argv)
+    options = parse(sys.argv[1:] if argv is None else argv)
     if options.command == "run":
         return run(options)
     if options.command == "check":
         from verify.tell import main as check
 
         return check(options)
+    if options.command == "audit":
+        from verify.audit import main as audit
+
+        return audit(options)
     from verify.tell import operations
 
     return operations(options.json)

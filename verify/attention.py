@@ -144,7 +144,7 @@ def undefined(attend, q, k, v, *, causal=False, mask=None, scale=None):
     if causal and attend is top_left:
         visible = visible & torch.ones(visible.shape, dtype=torch.bool).tril()
     out = attend(q, k, v, causal=causal, mask=mask, scale=scale)
-    return torch.where(visible.any(-1, keepdim=True), out, torch.nan)
+    return out * torch.where(visible.any(-1, keepdim=True), 1, torch.nan)
 
 
 OPERATIONS = [

@@ -121,6 +121,28 @@ class Arrays:
         value = self.np.ascontiguousarray(self.np.asarray(value)).reshape(self.np.shape(value))
         return str(value.dtype), list(value.shape), value.tobytes()
 
+    def slopes(self, function, positional, named, xs, cotangent):
+        """The gradients of ⟨cotangent, function⟩ by the arguments xs."""
+        if self.framework == "torch":
+            for x in xs:
+                x.requires_grad_()
+            value = function(*positional, **named)
+            found = self.library.autograd.grad(value, xs, cotangent, materialize_grads=True)
+            for x in xs:
+                x.requires_grad_(False)
+            return found
+        if self.framework == "jax":
+            place = {id(x): i for i, x in enumerate(xs)}
+
+            def moved(*values):
+                def at(x):
+                    return values[place[id(x)]] if id(x) in place else x
+
+                return function(*map(at, positional), **{name: at(x) for name, x in named.items()})
+
+            return importlib.import_module("jax").vjp(moved, *xs)[1](cotangent)
+        raise TypeError("gradients need torch or jax: numpy has no derivatives")
+
     def poison(self, size):
         """Leave freed memory full of NaN, so that what a function never wrote is seen."""
         if self.framework == "torch" and size:
@@ -138,7 +160,10 @@ def call(function, arrays, header, blob):
     positional = [given[name] for name in header["positional"]]
     named = {theirs: given[ours] for theirs, ours in header["named"].items()} | header["fixed"]
     arrays.poison(header["poison"])
-    result = function(*positional, **named)
+    if header["slopes"]:
+        result = arrays.slopes(function, positional, named, [given[n] for n in header["slopes"]], given["cotangent"])
+    else:
+        result = function(*positional, **named)
     several = list(result) if isinstance(result, (tuple, list)) else [result]
     written = [arrays.write(x) for x in several]
     changed = [name for name, x in tensors.items() if arrays.write(x)[2] != before[name]]

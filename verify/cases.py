@@ -86,3 +86,11 @@ def cases(operation: Operation, named: Sequence[str], reference: Callable[..., A
         held = narrowed(narrowed(changed, io), torch.float64)  # numbers that the io dtype holds exactly
         drawn.append(held)
     return sorted(drawn, key=lambda e: sum(x.numel() for x in e.values() if isinstance(x, torch.Tensor)))
+
+
+def with_cotangent(reference: Callable[..., Any], inputs: dict[str, Any], io: torch.dtype) -> dict[str, Any]:
+    """The inputs and a direction in which the result is differentiated, on the same coarse grid; no entry is zero."""
+    shape = reference(**inputs).shape
+    draw = torch.Generator().manual_seed(sum(shape))
+    eighths = torch.randint(1, 9, shape, generator=draw) * (1 - 2 * torch.randint(0, 2, shape, generator=draw))
+    return {**inputs, "cotangent": (eighths.double() / 8).to(io).double()}

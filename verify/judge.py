@@ -38,17 +38,25 @@ class Judge:
     named: Mapping[str, str]
     fixed: Mapping[str, Any]
     contract: Contract
+    slopes: tuple[str, ...] = ()
 
     def outputs(self, inputs: Mapping[str, Any], strided: bool = False) -> tuple[list[torch.Tensor], list[str]]:
-        passed = {*self.positional, *self.named.values()}
+        passed = {*self.positional, *self.named.values(), "cotangent"}
         given = {n: x for n, x in narrowed(inputs, self.contract.io).items() if n in passed}
         sizes = [x.numel() for x in given.values() if isinstance(x, torch.Tensor)]
         return self.worker.call(
-            self.positional, self.named, given, fixed=self.fixed, strided=strided, poison=max(sizes, default=0)
+            self.positional,
+            self.named,
+            given,
+            fixed=self.fixed,
+            strided=strided,
+            poison=max(sizes, default=0),
+            slopes=self.slopes,
         )
 
     def expected(self, inputs: Mapping[str, Any], f: Callable[..., Any] | None = None) -> list[Ball]:
-        return bounds(f or self.reference, dict(narrowed(inputs, torch.float64)), self.contract)
+        f = f or self.reference
+        return bounds(pullback(f, self.slopes) if self.slopes else f, narrowed(inputs, torch.float64), self.contract)
 
     def complaint(self, inputs: Mapping[str, Any], strided: bool = False, tally: Tally | None = None) -> str | None:
         """What is wrong with the candidate on these inputs; None if nothing is."""
@@ -93,6 +101,18 @@ class Judge:
         allowed = f"[{low[place].item():.9g}, {high[place].item():.9g}]"
         share = f"; {len(places)} of {fine.numel()} entries are wrong" if fine.numel() > 1 else ""
         return f"at {list(place)}: got {got[place].item():.9g}, allowed {allowed}{share}"
+
+
+def pullback(f: Callable[..., Any], slopes: tuple[str, ...]) -> Callable[..., Any]:
+    """The gradients of ⟨cotangent, f⟩ by the arguments `slopes`, by autograd."""
+
+    def slope(*, cotangent: torch.Tensor, **inputs: Any) -> list[torch.Tensor]:
+        xs = {name: inputs[name].detach().requires_grad_() for name in slopes}
+        with torch.enable_grad():
+            value = f(**{**inputs, **xs})
+            return list(torch.autograd.grad(value, list(xs.values()), cotangent, materialize_grads=True))
+
+    return slope
 
 
 def written(name: str, x: torch.Tensor) -> list[str]:

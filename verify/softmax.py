@@ -97,7 +97,7 @@ def quarter_by_hand(softmax_jacobian, z):
 
 def empty_row_undefined(z):
     """0/0, as IEEE arithmetic has it."""
-    return torch.where((z == -math.inf).all(-1, keepdim=True), torch.nan, softmax(z))
+    return softmax(z) * torch.where((z == -math.inf).all(-1, keepdim=True), torch.nan, 1)
 
 
 OPERATIONS = [

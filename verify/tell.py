@@ -50,6 +50,7 @@ def main(options) -> int:
             fixed={name: value(text) for name, text in pairs(options.fixed, "--with").items()},
             count=options.count,
             limit=options.limit,
+            grad=options.grad,
         )
     except Usage as error:
         print(error, file=sys.stderr)
@@ -110,7 +111,9 @@ def lines(report: Report) -> list[str]:
     seen = report.tally
     told.append(f"  {report.cases} cases, {seen.entries} entries; the largest error is {seen.worst:.2f} of the bound")
     if seen.vacuous:
-        told.append(f"  {seen.vacuous / seen.entries:.0%} of the entries were too ill-conditioned to judge")
+        told.append(
+            f"  {seen.vacuous} of these entries ({seen.vacuous / seen.entries:.1%}) were too ill-conditioned to judge"
+        )
     if report.skipped:
         told.append(f"  not checked, since the function does not take it: {', '.join(report.skipped)}")
     if report.snippet:

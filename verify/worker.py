@@ -68,12 +68,13 @@ class Worker:
         positional: list[str],
         named: Mapping[str, str],
         inputs: Mapping[str, Any],
-        *,
-        fixed: Mapping[str, Any] | None = None,
-        strided: bool = False,
-        poison: int = 0,
+        **options: Any,
     ) -> tuple[list[torch.Tensor], list[str]]:
-        """(results, names of the inputs that were changed). Raises Ended."""
+        """(results, names of the inputs that were changed). Raises Ended.
+
+        Options: `fixed` arguments of theirs; `strided`, matrices lie transposed in memory; `poison`, so many NaN are
+        left in freed memory; `slopes`, the results are the gradients of ⟨inputs["cotangent"], f⟩ by those arguments.
+        """
         if self.process is None:
             self.start()
         tensors = {name: x.contiguous() for name, x in inputs.items() if isinstance(x, torch.Tensor)}
@@ -81,10 +82,9 @@ class Worker:
         header = {
             "positional": positional,
             "named": named,
-            "fixed": fixed or {},
-            "tensors": {n: [_name(x), list(x.shape), strided, len(blobs[n])] for n, x in tensors.items()},
+            "tensors": {n: [_name(x), list(x.shape), options["strided"], len(blobs[n])] for n, x in tensors.items()},
             "values": {name: x for name, x in inputs.items() if name not in tensors},
-            "poison": poison,
+            **options,
         }
         body = json.dumps(header).encode() + b"\n" + b"".join(blobs.values())
         assert self.process is not None and self.process.stdin is not None
