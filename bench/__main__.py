@@ -1,4 +1,6 @@
-"""python -m bench attention [--lengths T,T,…] [--device cpu|cuda] [--json] [--svg FILE]: predicted · measured · ratio.
+"""Predicted, measured, ratio: python -m bench attention [--lengths T,T,…] [--device cpu|cuda] [--json] [--svg FILE].
+
+False alarms and detection of the checker beside other rules: python -m bench oracle [--json].
 
 Exit 0 when every measurement could be made, 2 usage, 130 interrupted.
 """
@@ -8,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -16,8 +19,12 @@ os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler announces itself
 
 
 def topics():
-    """The stems in this wing that measure a cost."""
-    return sorted(p.stem for p in Path(__file__).parent.glob("*.py") if "\ndef rows(" in p.read_text(encoding="utf-8"))
+    """The stems in this wing that measure something."""
+    return sorted(
+        p.stem
+        for p in Path(__file__).parent.glob("*.py")
+        if re.search("\ndef (rows|table)\\(", p.read_text(encoding="utf-8"))
+    )
 
 
 def lengths(text):
@@ -42,6 +49,10 @@ def parse(argv):
 
 def main(argv=None):
     options = parse(argv)
+    if options.topic == "oracle":
+        from bench.oracle import main as oracle
+
+        return oracle(options.json)
     import torch
 
     if options.device == "cuda" and not torch.cuda.is_available():

@@ -143,5 +143,10 @@ def half_layout(x, positions):
     return torch.cat([a * angle.cos() - b * angle.sin(), a * angle.sin() + b * angle.cos()], -1).to(x.dtype)
 
 
-def two_arguments(a, b):
-    return a
+def positions_in_bfloat16(x, positions):
+    """257 becomes 256."""
+    theta = 10000.0 ** (-torch.arange(0, x.shape[-1], 2) / x.shape[-1])
+    angle = positions.bfloat16()[:, None].float() * theta
+    a, b = x.float()[..., ::2], x.float()[..., 1::2]
+    turned = [a * angle.cos() - b * angle.sin(), a * angle.sin() + b * angle.cos()]
+    return torch.stack(turned, -1).flatten(-2).to(x.dtype)

@@ -62,6 +62,11 @@ def test_wrong_functions_are_refuted(operation, name, why, mistake):
     assert any(mistake in sentence for sentence in report.diagnosis) if mistake else not report.diagnosis
 
 
+def test_positions_in_bfloat16_are_seen_even_where_everything_may_be_bfloat16():
+    report = check(f"{HERE}:positions_in_bfloat16", "rope.rotate", "bfloat16")
+    assert report.verdict == "refuted" and any("rope-bf16-position" in s for s in report.diagnosis)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize(
     ("operation", "name"),

@@ -30,7 +30,8 @@ def qkv(draw):
     B, H, T, S, K = draw(st.sampled_from(SHAPES))
     q, k, v = (draw(tensor(B, H, n, K)) for n in (T, S, S))
     causal, masked = draw(st.sampled_from([(True, True), (True, False), (False, True), (False, False)]))
-    return {"q": q, "k": k, "v": v, "causal": causal, "mask": draw(booleans(T, S)) if masked else None}
+    mask, scale = draw(booleans(T, S)) if masked else None, draw(st.sampled_from([None, None, 0.3]))
+    return {"q": q, "k": k, "v": v, "causal": causal, "mask": mask, "scale": scale}
 
 
 def seen(q, k, causal, mask):
@@ -60,21 +61,21 @@ def roles_exchange(scores, q, k, scale):
     close(scores(k, q, scale=scale), scores(q, k, scale=scale).mT)
 
 
-def constant_value_is_returned(attend, q, k, v, causal, mask):
+def constant_value_is_returned(attend, q, k, v, causal, mask, scale):
     """Weights sum to one over the keys seen; a query that sees none gets zero."""
     some = seen(q, k, causal, mask).any(-1).double()
     expected = some.unsqueeze(-1).expand_as(q)
     close(attend(q, k, torch.ones_like(v), causal=causal, mask=mask), expected)
 
 
-def zero_query_averages_what_it_sees(attend, q, k, v, causal, mask):
+def zero_query_averages_what_it_sees(attend, q, k, v, causal, mask, scale):
     """Equal scores weigh the keys seen equally."""
     visible = seen(q, k, causal, mask).double()
     mean = visible / visible.sum(-1, keepdim=True).clamp(min=1)
     close(attend(torch.zeros_like(q), k, v, causal=causal, mask=mask), mean @ v, scale=1)
 
 
-def two_keys_by_hand(attend, q, k, v, causal, mask):
+def two_keys_by_hand(attend, q, k, v, causal, mask, scale):
     """A score of ln 3 against zeros outweighs each other key three to one."""
     S, K = k.shape[-2:]
     query = torch.full_like(q, math.log(3) / math.sqrt(K))
@@ -83,7 +84,7 @@ def two_keys_by_hand(attend, q, k, v, causal, mask):
     close(attend(query, key, value), 3 / (3 + S - 1))
 
 
-def past_ignores_future(attend, q, k, v, causal, mask):
+def past_ignores_future(attend, q, k, v, causal, mask, scale):
     """Under the causal mask the last key and value reach the last query only."""
     k2, v2 = k.clone(), v.clone()
     k2[..., -1, :] += 1
@@ -92,12 +93,12 @@ def past_ignores_future(attend, q, k, v, causal, mask):
     close(after[..., :-1, :], before[..., :-1, :])
 
 
-def last_query_sees_everything(attend, q, k, v, causal, mask):
+def last_query_sees_everything(attend, q, k, v, causal, mask, scale):
     """For the last query the causal mask masks nothing, whatever T and S."""
     close(attend(q, k, v, causal=True)[..., -1, :], attend(q, k, v)[..., -1, :])
 
 
-def both_masks_apply(attend, q, k, v, causal, mask):
+def both_masks_apply(attend, q, k, v, causal, mask, scale):
     """A key that either the causal mask or the given one hides is hidden."""
     given = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool)
     given[0, -1] = given[-1, 0] = False
@@ -105,13 +106,13 @@ def both_masks_apply(attend, q, k, v, causal, mask):
     close(attend(q, k, v, causal=True, mask=given), attend(q, k, v, mask=together), scale=1)
 
 
-def order_of_keys_is_nothing(attend, q, k, v, causal, mask):
+def order_of_keys_is_nothing(attend, q, k, v, causal, mask, scale):
     """Without the causal mask, keys, values and mask columns may be permuted together."""
     turned = None if mask is None else mask.roll(1, -1)
     close(attend(q, k.roll(1, -2), v.roll(1, -2), mask=turned), attend(q, k, v, mask=mask))
 
 
-def masked_is_never_read(attend, q, k, v, causal, mask):
+def masked_is_never_read(attend, q, k, v, causal, mask, scale):
     """NaN in a key and value that no query sees changes nothing."""
     hidden = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool)
     hidden[:, 1] = False
@@ -120,12 +121,12 @@ def masked_is_never_read(attend, q, k, v, causal, mask):
     close(attend(q, k2, v2, mask=hidden), attend(q, k, v, mask=hidden))
 
 
-def common_key_changes_nothing(attend, q, k, v, causal, mask):
+def common_key_changes_nothing(attend, q, k, v, causal, mask, scale):
     """The same large vector added to all keys shifts a row of scores, which the softmax does not see."""
     close(attend(q, k + 500, v, causal=causal, mask=mask), attend(q, k, v, causal=causal, mask=mask), scale=1)
 
 
-def given_scale_multiplies_the_query(attend, q, k, v, causal, mask):
+def given_scale_multiplies_the_query(attend, q, k, v, causal, mask, scale):
     """A scale is a factor on the query."""
     K = q.shape[-1]
     close(attend(q, k, v, scale=0.5), attend(q * 0.5 * math.sqrt(K), k, v))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import torch
@@ -60,16 +61,17 @@ def narrowed(inputs: Mapping[str, Any], dtype: torch.dtype) -> dict[str, Any]:
 
 
 def regimes(inputs: Mapping[str, Any], number: int) -> dict[str, Any]:
-    """The inputs as drawn, and in turn: constant, tiny, zero, minus zero, one entry large, all offset."""
+    """The inputs as drawn, and in turn: moderate, constant, tiny, one entry large, zero, moderate again, minus zero."""
     kinds: list[Callable[[torch.Tensor], torch.Tensor]] = [
         lambda x: x,
+        lambda x: x / 4,
         lambda x: x.flatten()[:1].expand(x.numel()).reshape(x.shape).clone(),
         lambda x: x * 2.0**-12,
-        lambda x: x,
         lambda x: torch.where(torch.arange(x.numel()).reshape(x.shape) == x.numel() // 2, 64 * x, x),
         lambda x: torch.zeros_like(x),
-        lambda x: x,
+        lambda x: x / 4,
         lambda x: -torch.zeros_like(x),
+        lambda x: x,
     ]
     change = kinds[number % len(kinds)]
     floating = {n: x for n, x in inputs.items() if isinstance(x, torch.Tensor) and x.is_floating_point()}
@@ -80,12 +82,14 @@ def cases(operation: Operation, named: Sequence[str], reference: Callable[..., A
     """The inputs to try, small ones first; an option the candidate lacks stays at its default."""
     defaults = {n: p.default for n, p in inspect.signature(reference).parameters.items() if p.default is not p.empty}
     fixed = {name: value for name, value in defaults.items() if name not in named}
-    drawn: list[dict[str, Any]] = []
-    for number, inputs in enumerate(examples(operation, count)):
-        changed = defaults | regimes(inputs, number) | fixed
-        held = narrowed(narrowed(changed, io), torch.float64)  # numbers that the io dtype holds exactly
-        drawn.append(held)
-    return sorted(drawn, key=lambda e: sum(x.numel() for x in e.values() if isinstance(x, torch.Tensor)))
+    kinds: dict[str, list[dict[str, Any]]] = {}
+    for inputs in examples(operation, 4 * count):  # draws repeat themselves: take them in turn from every kind
+        shape = {n: tuple(x.shape) if isinstance(x, torch.Tensor) else x for n, x in (inputs | fixed).items()}
+        kinds.setdefault(str(shape), []).append(inputs)
+    turns = [inputs for turn in zip_longest(*kinds.values()) for inputs in turn if inputs is not None]
+    changed = [defaults | regimes(inputs, number) | fixed for number, inputs in enumerate(turns[:count])]
+    held = [narrowed(narrowed(inputs, io), torch.float64) for inputs in changed]  # numbers that the io dtype holds
+    return sorted(held, key=lambda e: sum(x.numel() for x in e.values() if isinstance(x, torch.Tensor)))
 
 
 def with_cotangent(reference: Callable[..., Any], inputs: dict[str, Any], io: torch.dtype) -> dict[str, Any]:

@@ -43,6 +43,8 @@ class Rounding(TorchDispatchMode):
         self.contract = contract
         self.errors: dict[tuple[Any, ...], torch.Tensor] = {}
         self.alive: list[torch.Tensor] = []  # a freed tensor's memory would lend its bound to the next
+        self.data: set[int] = set()  # memory that depends on an input; tables of constants are made in full precision
+        self.of_data = False
 
     @staticmethod
     def where(x: torch.Tensor) -> tuple[Any, ...]:
@@ -62,12 +64,13 @@ class Rounding(TorchDispatchMode):
         value = x.detach().double().clone()
         unit = max(allowance("input") * self.contract.u, UNIT[self.contract.stored] if self.contract.stored else 0)
         self.keep(value, torch.where(value.isfinite(), unit * value.abs(), 0))
+        self.data.add(value.untyped_storage().data_ptr())
         return value
 
     def rounded(self, value: torch.Tensor, error: torch.Tensor) -> torch.Tensor:
-        """What is left when a result is also stored in the contract's narrow dtype."""
+        """What is left when a result that depends on an input is also stored in the contract's narrow dtype."""
         narrow = self.contract.stored
-        if narrow is None:
+        if narrow is None or not self.of_data:
             return error
         size = value.abs() + error
         error = error + UNIT[narrow] * size + torch.where(size > 0, HALF_SUBNORMAL[narrow], 0)
@@ -83,9 +86,13 @@ class Rounding(TorchDispatchMode):
                 return DECOMPOSED[packet](*args, **kwargs)
         if func._schema.is_mutable:
             packet = self._functional(packet, args[0])
+        leaves = [x for x in tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor)]
+        self.of_data = any(x.untyped_storage().data_ptr() in self.data for x in leaves)
         balls, moving = tree_map(self._ball, args), tree_map(self._bound, args)  # before anything is overwritten
         out = func(*args, **kwargs)
-        tensors = [x for x in tree_leaves((args, kwargs, out)) if isinstance(x, torch.Tensor)]
+        if self.of_data:
+            self.data |= {x.untyped_storage().data_ptr() for x in tree_leaves(out) if isinstance(x, torch.Tensor)}
+        tensors = [x for x in tree_leaves((leaves, out)) if isinstance(x, torch.Tensor)]
         results = [x for x in tree_leaves(out) if isinstance(x, torch.Tensor)]
         if packet is aten._local_scalar_dense and self.error(args[0]).any():
             raise Undecided(f"{args[0].item()} may be {self.error(args[0]).item():.3g} away")
@@ -112,7 +119,11 @@ class Rounding(TorchDispatchMode):
         return getattr(aten, packet.__name__.removesuffix("_"))
 
     def _ball(self, x: Any) -> Any:
-        return Ball(x, self.error(x)) if isinstance(x, torch.Tensor) else x
+        """A tensor with its bound; a table of constants may be stored narrow before it meets the data."""
+        if not isinstance(x, torch.Tensor):
+            return x
+        error, table = self.error(x), x.untyped_storage().data_ptr() not in self.data
+        return Ball(x, self.rounded(x, error) if table and error.any() else error)
 
     def _bound(self, x: Any) -> Any:
         """In place of a tensor its bound, so that whatever moves entries moves their bounds alike."""
