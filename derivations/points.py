@@ -5,7 +5,9 @@ expanded at small sizes, derivatives are taken by power series (never by SymPy),
 """
 
 from fractions import Fraction
+from functools import reduce
 from math import factorial
+from operator import add, mul
 
 import flint
 from flint import acb, acb_series, arb, fmpq
@@ -189,16 +191,8 @@ def evaluate(e, point):
         return acb(point.integer(e)) if e.is_integer else point.scalar(e)
     if isinstance(e, Indexed):
         return point.entry(e.base, tuple(point.integer(i) for i in e.indices))
-    if isinstance(e, Add):
-        total = evaluate(e.args[0], point)
-        for arg in e.args[1:]:
-            total = total + evaluate(arg, point)
-        return total
-    if isinstance(e, Mul):
-        total = evaluate(e.args[0], point)
-        for arg in e.args[1:]:
-            total = total * evaluate(arg, point)
-        return total
+    if isinstance(e, Add | Mul):
+        return reduce(add if isinstance(e, Add) else mul, (evaluate(arg, point) for arg in e.args))
     if isinstance(e, Pow) and not isinstance(e, exp):
         return _power(e.base, e.exp, point)
     if isinstance(e, Sum | Product):
