@@ -1,13 +1,19 @@
 """The bounds against arithmetic: what a float32 program does within the contract stays inside, and comes near them."""
 
+import inspect
 import math
 from fractions import Fraction
+from importlib import import_module
 
 import pytest
 import torch
 from mpmath import mp
 
+from derivations.__main__ import topics
+from verify.cases import cases, with_cotangent
+from verify.check import find
 from verify.contract import ALLOWANCE, UNIT, Contract, contracts
+from verify.judge import pullback
 from verify.rounding import Ball, NoRule, Rounding, Undecided, bounds, interval
 
 FUSED = Contract("FUSED", torch.float32)
@@ -108,9 +114,9 @@ def test_allowances_cover_the_library_here(name, ours, truth):
 
 
 def test_without_the_allowance_for_additions_a_sum_leaves_the_bound(monkeypatch):
-    from verify import rounding_rules
+    from verify import rounding_sums
 
-    monkeypatch.setattr(rounding_rules, "gamma", lambda m, terms: torch.zeros(terms.shape, dtype=torch.float64))
+    monkeypatch.setattr(rounding_sums, "gamma", lambda m, terms: torch.zeros(terms.shape, dtype=torch.float64))
     monkeypatch.setitem(ALLOWANCE, "input", (0, ""))
     x = torch.full((4096,), 0.1)
     (ball,) = bounds(lambda x: x.sum(), {"x": x}, FUSED)
@@ -136,6 +142,72 @@ def test_cancellation_is_seen():
     x = torch.tensor([1e6, 1e6 + 1]).double()
     (ball,) = bounds(lambda x: x[1] - x[0], {"x": x}, FUSED)
     assert 0.1 < ball.error.item() < 2
+
+
+def test_a_root_near_zero_moves_up_as_well():
+    """√(x − y) of equal numbers is 0, but their difference may be anything up to its bound, and the root far more."""
+    x = torch.full((3,), 0.7).double()
+    (ball,) = bounds(lambda x, y: torch.sqrt((x - y).abs()), {"x": x, "y": x.clone()}, FUSED)
+    assert (ball.value == 0).all() and (ball.error > 1e-4).all()
+
+
+def test_a_divisor_that_may_be_zero_says_nothing():
+    x = torch.full((3,), 0.7).double()
+    (ball,) = bounds(lambda x, y: 1 / (x - y), {"x": x, "y": x.clone()}, FUSED)
+    assert (ball.error == math.inf).all()
+
+
+def test_a_count_of_uncertain_comparisons_is_uncertain():
+    x = torch.tensor([0.3, 5.0]).double()
+    (ball,) = bounds(lambda x: (x > 0.3).sum() * 1.0, {"x": x}, FUSED)
+    assert ball.error == math.inf
+
+
+def test_what_is_written_in_place_is_not_taken_for_exact():
+    def on_a_row(x):
+        table = torch.zeros(2, 3, dtype=torch.float64)
+        table[0] = x * x
+        return table * 1.0
+
+    def behind_a_view(x):
+        table = torch.zeros(2, 3, dtype=torch.float64)
+        row = table[0]
+        table.add_(x * x)
+        return row * 1.0
+
+    for written in (on_a_row, behind_a_view):
+        with pytest.raises(NoRule, match="written in place"):
+            bounds(written, {"x": torch.ones(3)}, FUSED)
+    (ball,) = bounds(lambda x: torch.zeros_like(x).add_(x * x), {"x": torch.full((3,), 0.1)}, FUSED)
+    assert (ball.error > 0).all()
+
+
+@pytest.mark.parametrize("io", [torch.float64, torch.float32])
+def test_a_constant_is_as_exact_as_the_arithmetic(io):
+    (contract,) = contracts(io)
+    for scaled in (lambda x: x * 0.1, lambda x: x + torch.full((3,), 0.1, dtype=torch.float64)):
+        (ball,) = bounds(scaled, {"x": torch.ones(3).double()}, contract)
+        assert (ball.error < 20 * UNIT[io]).all() and (ball.error > 4 * UNIT[io] * 0.1).all()
+
+
+OPERATIONS = [operation for topic in topics() for operation in import_module(f"verify.{topic}").OPERATIONS]
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
+def test_every_reference_and_its_gradient_can_be_bounded(operation):
+    """In every dtype and contract; and the reference, run in float64, lies inside its own bound."""
+    _, reference = find(operation.name)
+    names = list(inspect.signature(reference).parameters)
+    for io in UNIT:
+        tried = cases(operation, names, reference, io, 12)
+        for contract in contracts(io):
+            for inputs in tried:
+                (ball,) = bounds(reference, inputs, contract)
+                assert torch.equal(ball.value.nan_to_num(7), reference(**inputs).nan_to_num(7))
+                assert not ball.error.isnan().any()
+                if operation.gradients:
+                    turned = with_cotangent(reference, inputs, io)
+                    assert len(bounds(pullback(reference, operation.gradients), turned, contract)) > 0
 
 
 def test_exact_zeros_stay_exact():

@@ -2,8 +2,8 @@ r"""Rounding-error bounds for any float64 function of tensors: run it, and carry
 
 The function is ordinary torch code. A dispatch mode sees each ATen operation that it runs, forward or backward, and
 keeps, for its result y, a bound e such that an implementation under the contract computes a value within e of y, in
-whatever order it adds. Running error analysis: higham2002accuracy, §3.3. The rules are in verify/rounding_rules.py;
-an operation without one is an error.
+whatever order it adds. Running error analysis: higham2002accuracy, §3.3. The rules are in verify/rounding_rules.py and
+verify/rounding_sums.py; an operation without one is an error.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ class Rounding(TorchDispatchMode):
         self.contract = contract
         self.errors: dict[tuple[Any, ...], torch.Tensor] = {}
         self.alive: list[torch.Tensor] = []  # a freed tensor's memory would lend its bound to the next
+        self.changed: set[int] = set()  # memory written in place
         self.data: set[int] = set()  # memory that depends on an input; tables of constants are made in full precision
         self.of_data = False
 
@@ -51,8 +52,10 @@ class Rounding(TorchDispatchMode):
         return (x.untyped_storage().data_ptr(), x.storage_offset(), tuple(x.shape), x.stride())
 
     def error(self, x: torch.Tensor) -> torch.Tensor:
-        """The bound of a tensor; what the mode has not seen is exact."""
+        """The bound of a tensor; what the mode has not seen is exact, unless its memory was written in place."""
         found = self.errors.get(self.where(x))
+        if found is None and x.untyped_storage().data_ptr() in self.changed:
+            raise NoRule("no rounding rule for reading one view of a tensor after another was written in place")
         return torch.zeros(x.shape, dtype=torch.float64) if found is None else found
 
     def keep(self, x: torch.Tensor, error: torch.Tensor) -> None:
@@ -63,7 +66,8 @@ class Rounding(TorchDispatchMode):
         """A float64 copy of an input, which may be rescaled and rounded before use."""
         value = x.detach().double().clone()
         unit = max(allowance("input") * self.contract.u, UNIT[self.contract.stored] if self.contract.stored else 0)
-        self.keep(value, torch.where(value.isfinite(), unit * value.abs(), 0))
+        share = torch.where(value.abs() < self.contract.lost, 1.0, unit)  # a subnormal may be read as zero
+        self.keep(value, torch.where(value.isfinite(), share * value.abs(), 0))
         self.data.add(value.untyped_storage().data_ptr())
         return value
 
@@ -72,24 +76,27 @@ class Rounding(TorchDispatchMode):
         narrow = self.contract.stored
         if narrow is None or not self.of_data:
             return error
-        size = value.abs() + error
+        size = torch.where(value.isfinite(), value.abs(), 0) + error
         error = error + UNIT[narrow] * size + torch.where(size > 0, HALF_SUBNORMAL[narrow], 0)
-        overflows = value.isfinite() & (value.abs() + error > LARGEST[narrow])
+        overflows = value.isfinite() & (size > LARGEST[narrow])
         return torch.where(overflows, torch.inf, error)
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        from verify.rounding_rules import BALLS, DECOMPOSED, EXACT, STRUCTURE
+        from verify.rounding_rules import BALLS, DECOMPOSED
+        from verify.rounding_sums import EXACT, STRUCTURE
 
         kwargs, packet = kwargs or {}, func.overloadpacket
         if packet in DECOMPOSED:
             with self:
                 return DECOMPOSED[packet](*args, **kwargs)
-        if func._schema.is_mutable:
-            packet = self._functional(packet, args[0])
+        if func._schema.is_mutable:  # what it does, out of place
+            packet = getattr(aten, packet.__name__.removesuffix("_"), packet)
         leaves = [x for x in tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor)]
         self.of_data = any(x.untyped_storage().data_ptr() in self.data for x in leaves)
         balls, moving = tree_map(self._ball, args), tree_map(self._bound, args)  # before anything is overwritten
         out = func(*args, **kwargs)
+        if func._schema.is_mutable and args[0].is_floating_point() and args[0].numel():
+            self._forget(args[0])
         if self.of_data:
             self.data |= {x.untyped_storage().data_ptr() for x in tree_leaves(out) if isinstance(x, torch.Tensor)}
         tensors = [x for x in tree_leaves((leaves, out)) if isinstance(x, torch.Tensor)]
@@ -99,9 +106,12 @@ class Rounding(TorchDispatchMode):
         if packet in EXACT or not any(x.is_floating_point() or self.where(x) in self.errors for x in tensors):
             self.alive += results  # whole numbers and truths are exact
         elif packet in BALLS:
-            error = torch.where(out.isfinite(), BALLS[packet](self, out, *balls, **kwargs), 0)
-            if out.is_floating_point() or error.any():  # an infinite value is exact, or its argument's bound was not
-                self.keep(out, torch.nan_to_num(error, nan=torch.inf, posinf=torch.inf))
+            error = BALLS[packet](self, out, *balls, **kwargs)
+            unknown = any(bool(x.error.isinf().any()) for x in tree_leaves(balls, is_leaf=_is_ball) if _is_ball(x))
+            error = torch.where(error.isnan() & (out.isfinite() | unknown), torch.inf, error)
+            error = torch.where(out.isfinite() | error.isinf(), error, 0)  # overflow and −∞ are what they are
+            if out.is_floating_point() or error.any():
+                self.keep(out, error)
             self.alive += results
         elif packet in STRUCTURE:
             function = getattr(packet, func._overloadname) if func._schema.is_mutable else func
@@ -111,12 +121,12 @@ class Rounding(TorchDispatchMode):
             raise NoRule(f"no rounding rule for {packet}")
         return out
 
-    def _functional(self, packet: Any, target: torch.Tensor) -> Any:
-        """What an operation in place does, out of place; refused where other views of the memory are known."""
-        place = self.where(target)
-        if any(other[0] == place[0] and other != place for other in self.errors):
-            raise NoRule(f"no rounding rule for {packet} on one view of a tensor that has others")
-        return getattr(aten, packet.__name__.removesuffix("_"))
+    def _forget(self, target: torch.Tensor) -> None:
+        """Other views of memory that was written in place have no bound from now on."""
+        memory = target.untyped_storage().data_ptr()
+        self.changed.add(memory)
+        for place in [place for place in self.errors if place[0] == memory]:
+            del self.errors[place]
 
     def _ball(self, x: Any) -> Any:
         """A tensor with its bound; a table of constants may be stored narrow before it meets the data."""
@@ -129,7 +139,11 @@ class Rounding(TorchDispatchMode):
         """In place of a tensor its bound, so that whatever moves entries moves their bounds alike."""
         if not isinstance(x, torch.Tensor):
             return x
-        return self.error(x) if x.is_floating_point() or self.where(x) in self.errors else x
+        return self._ball(x).error if x.is_floating_point() or self.where(x) in self.errors else x
+
+
+def _is_ball(x: Any) -> bool:
+    return isinstance(x, Ball)
 
 
 def bounds(f: Callable[..., Any], inputs: dict[str, Any], contract: Contract) -> list[Ball]:

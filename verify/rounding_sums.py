@@ -1,0 +1,151 @@
+r"""The rules of operations that put several entries together, choose between them, or only move them about.
+
+A sum of n terms costs γ_n = n u/(1 − n u) of the sum of magnitudes, in any order (higham2002accuracy, §4.2); terms that
+are exactly zero are free.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+
+from verify.contract import HALF_SUBNORMAL, UNIT, allowance
+from verify.rounding import Ball, NoRule, Rounding
+from verify.rounding_rules import aten, ball, magnitude, rule, spent, unheld
+
+
+def gamma(m: Rounding, terms: torch.Tensor) -> torch.Tensor:
+    """γ of a sum of so many terms that are not exactly zero; a sum of one is exact."""
+    n = m.contract.tiles * terms.double()
+    return torch.where(terms <= 1, 0, n * m.contract.u / (1 - n * m.contract.u))
+
+
+def _axes(x: torch.Tensor, dim: Any) -> list[int]:
+    return list(range(x.ndim)) if dim in (None, [], ()) else [dim] if isinstance(dim, int) else list(dim)
+
+
+def _total(m: Rounding, a: Ball, axes: list[int], keepdim: bool) -> torch.Tensor:
+    """The error of a sum over some axes; each of its additions may underflow."""
+    sizes = magnitude(a)
+    terms = (sizes != 0).sum(axes, keepdim)
+    lost = torch.where(terms > 1, m.contract.lost * terms, 0)
+    return a.error.sum(axes, keepdim) + gamma(m, terms) * sizes.sum(axes, keepdim) + lost
+
+
+@rule(aten.sum)
+def _reduction(m, out, a, dim=None, keepdim=False, *, dtype=None):
+    axes = _axes(a.value, dim)
+    if not axes or not a.value.is_floating_point():  # a count of truths is as sure as they are
+        return a.error.sum(axes, keepdim) if axes else a.error
+    return m.rounded(out, _total(m, a, axes, keepdim))
+
+
+@rule(aten.mean)
+def _mean(m, out, a, dim=None, keepdim=False, *, dtype=None):
+    axes = _axes(a.value, dim)
+    terms = math.prod(a.value.shape[axis] for axis in axes)
+    error = _total(m, a, axes, keepdim) if axes else a.error
+    return spent(m, out, error / terms, allowance("root, quotient, power"))
+
+
+def _narrowed(m: Rounding, x: Ball) -> Ball:
+    """An operand rounded to the narrow dtype, unless it is an input: that is in it already."""
+    narrow = m.contract.operands
+    assert narrow is not None
+    size, as_given = magnitude(x), 1.01 * allowance("input") * m.contract.u * magnitude(x)
+    return Ball(x.value, x.error + torch.where(x.error > as_given, UNIT[narrow] * size + HALF_SUBNORMAL[narrow], 0))
+
+
+@rule(aten.mm, aten.bmm, aten.dot, aten.mv)
+def _matmul(m, out, a, b):
+    if m.contract.operands:  # tensor cores take their operands in the narrow dtype
+        a, b = (_narrowed(m, x) for x in (a, b))
+    left, right = magnitude(a), magnitude(b)
+    moved = left @ b.error + a.error @ right
+    terms = (left != 0).double() @ (right != 0).double()
+    return m.rounded(out, moved + (gamma(m, terms) + m.contract.u) * (left @ right) + m.contract.lost * terms)
+
+
+@rule(aten.eq, aten.ne, aten.lt, aten.le, aten.gt, aten.ge)
+def _comparison(m, out, a, b):
+    """Infinite where rounding may turn the comparison round."""
+    a, b = ball(m, a), ball(m, b)
+    if a.value is b.value:  # x == x asks for NaN
+        return torch.zeros(out.shape, dtype=torch.float64)
+    apart = (a.value.double() - b.value.double()).abs() > a.error + b.error
+    return torch.where(apart | ((a.error == 0) & (b.error == 0)), 0.0, torch.inf)
+
+
+@rule(aten.logical_and, aten.bitwise_and, aten.logical_or, aten.bitwise_or)
+def _both(m, out, a, b):
+    return a.error + b.error
+
+
+@rule(aten.any, aten.all)
+def _quantifier(m, out, a, dim=None, keepdim=False):
+    return a.error.sum(_axes(a.value, dim), keepdim) if a.value.ndim else a.error
+
+
+@rule(aten.where)
+def _choice(m, out, condition, a, b):
+    return torch.where(condition.value, ball(m, a).error, ball(m, b).error) + condition.error
+
+
+@rule(aten.masked_fill)
+def _fill(m, out, a, mask, value):
+    return torch.where(mask.value, ball(m, value).error, a.error) + mask.error
+
+
+@rule(aten._to_copy)
+def _converted(m, out, a, *, dtype=None, **kwargs):
+    """Only to float64, or from whole numbers: the reference computes in nothing narrower."""
+    if out.dtype != torch.float64 and a.value.is_floating_point():
+        raise NoRule(f"no rounding rule for a conversion to {out.dtype}")
+    return a.error
+
+
+@rule(aten.index_put)
+def _written(m, out, a, indices, values, accumulate=False):
+    if accumulate:
+        raise NoRule("no rounding rule for aten.index_put that accumulates")
+    return a.error.index_put([i and i.value for i in indices], values.error)
+
+
+@rule(aten.isfinite, aten.isinf, aten.isnan, aten.ones_like, aten.zeros_like, aten.new_zeros)
+def _exact(m, out, *args, **kwargs):
+    return torch.zeros(out.shape, dtype=torch.float64)
+
+
+@rule(aten.full, aten.full_like, aten.new_full, aten.scalar_tensor, aten.arange)
+def _constant(m, out, *args, **kwargs):
+    return unheld(m, out.double())
+
+
+@rule(aten.scatter_add, aten.index_add)
+def _scatter(m, out, a, dim, index, source):
+    place = aten.scatter_add if index.value.ndim == a.value.ndim and a.value.ndim > 1 else aten.index_add
+    sizes = place(magnitude(a), dim, index.value, magnitude(source))
+    terms = place((magnitude(a) != 0).double(), dim, index.value, (magnitude(source) != 0).double())
+    lost = torch.where(terms > 1, m.contract.lost * terms, 0)
+    return m.rounded(out, place(a.error, dim, index.value, source.error) + gamma(m, terms) * sizes + lost)
+
+
+def named(names: str) -> set[Any]:
+    return {getattr(aten, name) for name in names.split() if hasattr(aten, name)}
+
+
+STRUCTURE = named("""
+    view _unsafe_view reshape _reshape_alias transpose permute movedim t expand unsqueeze squeeze repeat contiguous
+    clone copy detach alias lift_fresh slice select narrow split split_with_sizes chunk unbind unfold diagonal
+    diagonal_copy diag_embed tril triu cat stack flip roll gather scatter index index_select constant_pad_nd
+    slice_backward select_backward diagonal_backward unfold_backward
+""")
+"""They move entries about, and change none: applied to the bounds they move the bounds."""
+
+EXACT = named("""
+    zeros ones eye empty empty_like empty_strided new_empty_strided one_hot bincount
+    tril_indices triu_indices is_same_size _local_scalar_dense
+""")
+"""They make tensors of numbers that are exact, or read one out."""
