@@ -107,8 +107,23 @@ def random_noise(x):
     return torch.softmax(x, -1) + (torch.rand(()) < 0.5) * 1e-3
 
 
-def wider(x):
-    return torch.softmax(x.double(), -1)[..., :1]
+def first_column(x):
+    return torch.softmax(x, -1)[..., :1]
+
+
+def in_float64(x):
+    return torch.softmax(x.double(), -1)
+
+
+def wants_more(x, temperature):
+    return torch.softmax(x / temperature, -1)
+
+
+def answers_once(x):
+    if x.data_ptr() in ANSWERS:
+        raise RuntimeError("the cache is full")
+    ANSWERS[x.data_ptr()] = True
+    return torch.softmax(x, -1)
 
 
 def nothing(x):

@@ -7,9 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from verify.cases import Usage, match
-from verify.check import assert_conforms, check, find
+from verify.check import Report, assert_conforms, check, find, settled
+from verify.contract import contracts
+from verify.judge import Tally, misfit
+from verify.rounding import Ball
 from verify.worker import Unusable
 
 ROOT = Path(__file__).parent.parent
@@ -47,7 +51,9 @@ WRONG = [
     ("softmax.softmax", "erases_its_input", "changes its input z", ""),
     ("softmax.softmax", "subclass", "expected a torch.Tensor, received Lying", ""),
     ("softmax.softmax", "random_noise", "", ""),
-    ("softmax.softmax", "wider", "shape (1,), expected (3,)", ""),
+    ("softmax.softmax", "first_column", "shape (1,), expected (3,)", ""),
+    ("softmax.softmax", "in_float64", "dtype torch.float64, expected torch.float32", ""),
+    ("softmax.softmax", "answers_once", "the cache is full", ""),
     ("softmax.softmax", "nothing", "received NoneType", ""),
     ("softmax.softmax", "fails", "no kernel for this shape", ""),
     ("softmax.softmax", "dies", "signal SIGABRT", ""),
@@ -111,6 +117,23 @@ def test_arguments_are_matched_by_name_alias_map_or_place():
         match(attention, [["a", True, False]], {})
     with pytest.raises(Usage, match="--map nonsense: expected one of q, k, v"):
         match(attention, theirs, {"nonsense": "x"})
+
+
+def test_an_argument_that_nobody_gives_is_asked_for():
+    with pytest.raises(Usage, match=r"also wants temperature: --with temperature=VALUE"):
+        check(f"{HERE}:wants_more", "softmax.softmax")
+    assert check(f"{HERE}:wants_more", "softmax.softmax", fixed={"temperature": 1.0}).verdict == "conforms"
+    assert check(f"{HERE}:wants_more", "softmax.softmax", fixed={"temperature": 2.0}).verdict == "refuted"
+
+
+def test_an_entry_that_could_be_anything_is_counted_and_mostly_such_entries_decide_nothing():
+    ball = Ball(torch.tensor([1.0, 1.0]).double(), torch.tensor([1e-9, 3.0]).double())
+    tally = Tally()
+    assert misfit(torch.ones(2), ball, contracts(torch.float32)[0], tally) is None
+    assert (tally.entries, tally.vacuous) == (2, 1)
+    assert settled(Report("o", "f", "float32", "conforms", tally=Tally(2, 1))).verdict == "conforms"
+    assert settled(Report("o", "f", "float32", "conforms", tally=Tally(3, 2))).verdict == "undecided"
+    assert "could be anything" in settled(Report("o", "f", "float32", "conforms", tally=Tally(3, 3))).why
 
 
 def test_assert_conforms_is_silent_or_tells_all():

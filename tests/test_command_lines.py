@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from verify.__main__ import QUICK
+
 ROOT = Path(__file__).parent.parent
 PLAIN = os.environ | {"JAX_PLATFORMS": "cpu", "NO_COLOR": "1"}
 
@@ -138,7 +140,7 @@ def test_an_interrupted_run_keeps_its_rows_and_goes_on(tmp_path):
 
 
 def test_rows_of_another_tree_are_not_taken_over(tmp_path):
-    stale = {"tree": "another", "topics": ["loss"], "examples": 8}
+    stale = {"tree": "another", "topics": ["loss"], "examples": QUICK}
     lie = {"id": "loss.cross_entropy_gradient_is_p_minus_y", "status": "passed", "seconds": 0.0, "lie": True}
     partial = tmp_path / "ledger.partial.jsonl"
     partial.write_text(json.dumps(stale) + "\n" + json.dumps(lie) + "\n", encoding="utf-8")

@@ -48,7 +48,7 @@ def parse(argv):
     audit.add_argument("--impl", required=True, metavar="MODULE:FUNCTION", help="what their tests call")
     audit.add_argument("--limit", type=float, default=300.0, help="seconds that their tests may take (default 300)")
     audit.add_argument("--json", action="store_true")
-    end = argv.index("--") if "--" in argv else len(argv)
+    end = argv.index("--") if argv[:1] == ["audit"] and "--" in argv else len(argv)
     options = parser.parse_args(argv[:end])
     options.tests = argv[end + 1 :]
     return options

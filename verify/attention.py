@@ -139,13 +139,10 @@ def top_left(q, k, v, *, causal=False, mask=None, scale=None):
     return attention(q, k, v, mask=both if causal else mask, scale=scale)
 
 
-def undefined(attend, q, k, v, *, causal=False, mask=None, scale=None):
+def undefined(attend, q, k, v, **options):
     """0/0 where a query sees no key, as IEEE arithmetic has it."""
-    visible = seen(q, k, causal and attend is attention, mask)
-    if causal and attend is top_left:
-        visible = visible & torch.ones(visible.shape, dtype=torch.bool).tril()
-    out = attend(q, k, v, causal=causal, mask=mask, scale=scale)
-    return out * torch.where(visible.any(-1, keepdim=True), 1, torch.nan)
+    seen_weight = attend(torch.zeros_like(q), torch.zeros_like(k), torch.ones_like(v), **options)[..., :1]
+    return attend(q, k, v, **options) * torch.where(seen_weight > 0.5, 1, torch.nan)
 
 
 OPERATIONS = [

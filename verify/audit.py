@@ -17,7 +17,7 @@ from verify.cases import Usage, cases, match
 from verify.check import find
 from verify.mistake import mutants
 from verify.suite import departure
-from verify.worker import Ended, Unusable, Worker
+from verify.worker import Ended, Worker
 
 ROOT = Path(__file__).parent.parent
 CASES = 60
@@ -92,7 +92,7 @@ def main(options: Any) -> int:
     try:
         say = (lambda line: None) if options.json else (lambda line: print(line, flush=True))
         found = audit(options.operation, options.impl, options.tests, options.limit, say)
-    except (Usage, Unusable, Ended) as error:
+    except (Usage, Ended) as error:
         print(error, file=sys.stderr)
         return 2
     missed = sum(not entry["noticed"] for entry in found)

@@ -126,11 +126,12 @@ class Arrays:
         if self.framework == "torch":
             for x in xs:
                 x.requires_grad_()
-            value = function(*positional, **named)
-            found = self.library.autograd.grad(value, xs, cotangent, materialize_grads=True)
-            for x in xs:
-                x.requires_grad_(False)
-            return found
+            try:
+                value = function(*positional, **named)
+                return self.library.autograd.grad(value, xs, cotangent, materialize_grads=True)
+            finally:
+                for x in xs:  # they are reused
+                    x.requires_grad_(False)
         if self.framework == "jax":
             place = {id(x): i for i, x in enumerate(xs)}
 

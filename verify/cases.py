@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
@@ -32,27 +32,33 @@ class Usage(Exception):
     """The candidate cannot be called as asked."""
 
 
-def match(reference: Callable[..., Any], theirs: list[list[Any]] | None, given: Mapping[str, str]):
-    """(ours passed by place, their name → ours) from the two signatures and from --map."""
+def match(
+    reference: Callable[..., Any], theirs: list[list[Any]] | None, given: Mapping[str, str], fixed: Collection[str] = ()
+) -> tuple[list[str], dict[str, str]]:
+    """(ours passed by place, their name → ours) from the two signatures, from --map and --with. Raises Usage."""
     ours = inspect.signature(reference).parameters
     required = [name for name, p in ours.items() if p.default is p.empty]
     if unknown := [name for name in given if name not in ours]:
         raise Usage(f"--map {unknown[0]}: expected one of {', '.join(ours)}")
     if theirs is None:
         return required, {their: our for our, their in given.items()}
-    free = {name: default for name, by_name, default in theirs if by_name}
+    by_name = [name for name, may, _ in theirs if may]
     named: dict[str, str] = {}
     for our in ours:
-        for their in (given[our],) if our in given else (our, *ALIASES.get(our, ())):
-            if (their in free or our in given) and their not in named:
-                named[their] = our
-                break
-    if not any(need not in named.values() for need in required):
-        return [], named
-    rest = {their: our for their, our in named.items() if our not in required}
-    if len(theirs) < len(required):
-        raise Usage(f"expected a function of {', '.join(required)}, received one of {len(theirs)} arguments")
-    return required, {t: o for t, o in rest.items() if t not in [name for name, _, _ in theirs[: len(required)]]}
+        names = [given[our]] if our in given else [our, *ALIASES.get(our, ())]
+        if free := [their for their in names if their in (*by_name, *given.values()) and their not in named]:
+            named[free[0]] = our
+    placed: list[str] = []
+    if not set(required) <= set(named.values()):
+        if len(theirs) < len(required):
+            raise Usage(f"expected a function of {', '.join(required)}, received one of {len(theirs)} arguments")
+        placed = required
+        first = [name for name, _, _ in theirs[: len(required)]]
+        named = {their: our for their, our in named.items() if our not in required and their not in first}
+    filled = {*named, *fixed, *(name for name, _, _ in theirs[: len(placed)])}
+    if lacking := [name for name, _, has_default in theirs if not has_default and name not in filled]:
+        raise Usage(f"the function also wants {lacking[0]}: --with {lacking[0]}=VALUE gives it one")
+    return placed, named
 
 
 def narrowed(inputs: Mapping[str, Any], dtype: torch.dtype) -> dict[str, Any]:

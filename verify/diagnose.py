@@ -29,7 +29,7 @@ def agrees(judge: Judge, f: Callable[..., Any], inputs: Mapping[str, Any]) -> bo
         return False
     for balls in _balls(judge, f, inputs):
         alike = len(balls) == len(results)
-        if alike and not any(judge.judge(result, ball) for result, ball in zip(results, balls, strict=True)):
+        if alike and not any(map(judge.misfit, results, balls)):
             return True
     return False
 

@@ -97,7 +97,7 @@ def text_ends_where_it_ends(probabilities, ids, contexts, vocabulary, alpha):
 
 
 def surprised_by_hand(surprise, ids, text, order, vocabulary, alpha):
-    """In 0 1 0 2 0 1 the text 0 1 0 is worth log 3/2 + log 1: two of three, then two of two (never 1 2)."""
+    """In 0 1 0 2 0 1 the text 0 1 0 is worth log 3/2 + log 1: two of three, then two of two; 0 0 never came."""
     nats = torch.tensor([3 / 2, 1, math.inf], dtype=torch.float64).log()
     close(surprise(torch.cat([CORPUS, torch.tensor([0])]), torch.tensor([0, 1, 0, 0]), 1, 3), nats)
     smoothed = torch.tensor([6 / 3, 5 / 3], dtype=torch.float64).log()

@@ -13,7 +13,7 @@ from verify.cases import Usage
 from verify.check import DTYPES, Report, check, find
 from verify.contract import contracts
 from verify.mistake import mutants
-from verify.worker import Ended, Unusable
+from verify.worker import Ended
 
 EXIT = {"conforms": 0, "refuted": 1, "undecided": 3}
 
@@ -55,7 +55,7 @@ def main(options) -> int:
     except Usage as error:
         print(error, file=sys.stderr)
         return 2
-    except (Unusable, Ended) as error:
+    except Ended as error:
         print(f"{options.function}: {error}", file=sys.stderr)
         print(error.trace, file=sys.stderr, end="")
         return 2

@@ -28,12 +28,8 @@ class Ended(Exception):
         self.trace = trace
 
 
-class Unusable(Exception):
+class Unusable(Ended):
     """The candidate cannot be loaded at all."""
-
-    def __init__(self, what: str, trace: str = "") -> None:
-        super().__init__(what)
-        self.trace = trace
 
 
 class Worker:
@@ -48,9 +44,7 @@ class Worker:
     def start(self) -> None:
         script = str(Path(__file__).with_name("candidate.py"))
         command = [sys.executable, script, self.target, self.framework]
-        environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-        environment |= {"PYTHONPATH": os.environ["PYTHONPATH"]} if "PYTHONPATH" in os.environ else {}
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         hello, _ = self._receive(START)
         if "unusable" in hello:
             self.stop()
@@ -64,11 +58,7 @@ class Worker:
             self.process = None
 
     def call(
-        self,
-        positional: list[str],
-        named: Mapping[str, str],
-        inputs: Mapping[str, Any],
-        **options: Any,
+        self, positional: list[str], named: Mapping[str, str], inputs: Mapping[str, Any], **options: Any
     ) -> tuple[list[torch.Tensor], list[str]]:
         """(results, names of the inputs that were changed). Raises Ended.
 
@@ -78,7 +68,7 @@ class Worker:
         if self.process is None:
             self.start()
         tensors = {name: x.contiguous() for name, x in inputs.items() if isinstance(x, torch.Tensor)}
-        blobs = {name: _bytes(x) for name, x in tensors.items()}
+        blobs = {name: bits(x).numpy().tobytes() for name, x in tensors.items()}
         header = {
             "positional": positional,
             "named": named,
@@ -110,7 +100,7 @@ class Worker:
 
     def _receive(self, limit: float) -> tuple[dict[str, Any], bytes]:
         assert self.process is not None and self.process.stdout is not None
-        stream, deadline, body = self.process.stdout.fileno(), time.monotonic() + limit, b""
+        stream, deadline = self.process.stdout.fileno(), time.monotonic() + limit
         parts: list[bytes] = []
         wanted = have = 0
         while not wanted or have < wanted:
@@ -141,5 +131,6 @@ def _name(x: torch.Tensor) -> str:
     return str(x.dtype).removeprefix("torch.")
 
 
-def _bytes(x: torch.Tensor) -> bytes:
-    return x.flatten().view(torch.uint8).numpy().tobytes() if x.numel() else b""
+def bits(x: torch.Tensor) -> torch.Tensor:
+    """What a tensor is in memory, byte by byte, in the order of its entries."""
+    return x.contiguous().flatten().view(torch.uint8) if x.numel() else torch.empty(0, dtype=torch.uint8)
