@@ -32,7 +32,13 @@ FUNCTIONS = {
     "power": lambda x, y: (x.abs() + 1) ** 1.7 + y**2,
     "number to a power": lambda x, y: 10000.0 ** (-x.abs()) * y,
     "circular": lambda x, y: torch.sin(30 * x) + torch.cos(y),
-    "hyperbolic": lambda x, y: torch.tanh(2 * x) * torch.erf(y),
+    "hyperbolic": lambda x, y: torch.tanh(x) + y,
+    "error function": lambda x, y: torch.erf(x) + y,
+    "absolute": lambda x, y: x.abs() - torch.relu(y) + (x + y).clamp(min=0.0),
+    "filled": lambda x, y: (x * y).masked_fill(torch.arange(x.shape[-1]) < 2, 0.1),
+    "added up by place": lambda x, y: torch.zeros_like(x).scatter_add(
+        1, torch.arange(x.shape[1]).expand_as(x) // 3, x + y
+    ),
     "sigmoid": lambda x, y: torch.sigmoid(5 * x) * y,
     "total": lambda x, y: (x * y).sum(-1),
     "mean": lambda x, y: (x - y).mean(-1),
@@ -71,6 +77,25 @@ def test_float32_stays_inside(name):
     assert fullest > 0.02, f"the bound of {name} is {1 / max(fullest, 1e-9):.0f} times what was seen"
 
 
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_the_worst_inputs_alone_stay_inside(name, monkeypatch):
+    """No rounding but that of the inputs, each in the direction that moves the result most: nothing is forgotten."""
+    for allowed in ALLOWANCE:
+        monkeypatch.setitem(ALLOWANCE, allowed, (2**20 if allowed == "input" else 0, ""))
+    f, share = FUNCTIONS[name], 2**20 * U
+    for seed in range(10):
+        xs = {n: x.requires_grad_() for n, x in inputs(seed, 1.0).items()}
+        value = f(**xs)
+        for place in range(0, value.numel(), 3):
+            entry = value.flatten()[place]
+            slopes = torch.autograd.grad(entry, list(xs.values()), retain_graph=True, materialize_grads=True)
+            signs = {n: (x * g).sign() for (n, x), g in zip(xs.items(), slopes, strict=True)}
+            worst = {n: (x * (1 + share * signs[n])).detach() for n, x in xs.items()}
+            (ball,) = bounds(f, {n: x.detach() for n, x in xs.items()}, FUSED)
+            moved = f(**worst).flatten()[place] - value.flatten()[place]
+            assert moved.abs() <= ball.error.flatten()[place]
+
+
 @pytest.mark.parametrize("order", ["forward", "backward", "pairs", "sorted"])
 @pytest.mark.parametrize("n", [1, 2, 3, 17, 300])
 def test_sums_in_any_order_stay_inside(n, order):
@@ -91,6 +116,20 @@ def test_sums_in_any_order_stay_inside(n, order):
         (ball,) = bounds(lambda x: x.sum(), {"x": x}, FUSED)
         assert abs(total - exact) <= ball.error.item()
         assert abs(ball.value.item() - exact) <= 1e-12 * x.abs().sum().item()
+
+
+@pytest.mark.parametrize("n", [1, 2, 17, 300, 4096])
+def test_products_added_one_by_one_stay_inside(n, monkeypatch):
+    """The worst order for equal terms; the inputs are exact, so that only the additions and products round."""
+    monkeypatch.setitem(ALLOWANCE, "input", (0, ""))
+    x, y = torch.full((1, n), 0.1), torch.full((n, 1), 0.3)
+    run = torch.zeros(())
+    for a, b in zip(x[0], y[:, 0], strict=True):
+        run = run + a * b
+    exact = float(sum(Fraction(a) * Fraction(b) for a, b in zip(x[0].tolist(), y[:, 0].tolist(), strict=True)))
+    (ball,) = bounds(lambda x, y: x @ y, {"x": x, "y": y}, FUSED)
+    assert abs(run.item() - exact) <= ball.error.item()
+    assert n < 300 or abs(run.item() - exact) > 3 * U * exact, "the order must matter for this to test anything"
 
 
 @pytest.mark.parametrize(
