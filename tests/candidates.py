@@ -78,6 +78,14 @@ def first_row_only(x):
     return out
 
 
+def leaves_out_what_is_masked(x):
+    """The entries that should be zero are never written."""
+    out = torch.empty_like(x)
+    seen = x > -torch.inf
+    out[seen] = torch.softmax(x, -1)[seen]
+    return out
+
+
 ANSWERS = {}
 
 
@@ -126,6 +134,16 @@ def answers_once(x):
     return torch.softmax(x, -1)
 
 
+def flickers(x):
+    """Right to the last bit but one, and that one is random."""
+    p = torch.softmax(x, -1).nan_to_num(0)
+    return torch.where((torch.rand(p.shape) < 0.5) | (p == 0), p, torch.nextafter(p, torch.full_like(p, 2)))
+
+
+def takes_memory_for_contiguous(x):
+    return torch.softmax(x.as_strided(x.shape, torch.empty(x.shape).stride()), -1)
+
+
 def nothing(x):
     return None
 
@@ -156,6 +174,14 @@ def half_layout(x, positions):
     angle = positions[:, None] * theta
     a, b = x.float().chunk(2, -1)
     return torch.cat([a * angle.cos() - b * angle.sin(), a * angle.sin() + b * angle.cos()], -1).to(x.dtype)
+
+
+def tables_in_its_dtype(x, positions):
+    """Angles in float32; cosines and sines, and every product and sum, rounded to the dtype."""
+    theta = 10000.0 ** (-torch.arange(0, x.shape[-1], 2) / x.shape[-1])
+    cos, sin = ((positions[:, None] * theta).cos().to(x.dtype), (positions[:, None] * theta).sin().to(x.dtype))
+    a, b = x[..., ::2], x[..., 1::2]
+    return torch.stack([a * cos - b * sin, a * sin + b * cos], -1).flatten(-2)
 
 
 def positions_in_bfloat16(x, positions):

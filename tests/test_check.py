@@ -28,6 +28,7 @@ RIGHT = [
     ("loss.cross_entropy", "cross_entropy", ""),
     ("loss.cross_entropy", "cross_entropy_sum", "the sum over rows"),
     ("rope.rotate", "half_layout", "layout='half'"),
+    ("rope.rotate", "tables_in_its_dtype", ""),
 ]
 
 
@@ -46,12 +47,15 @@ WRONG = [
     ("attention.attention", "narrow_inside", "allowed [", ""),
     ("softmax.softmax", "no_maximum", "got nan", "softmax-no-max"),
     ("softmax.softmax", "first_row_only", "allowed [", ""),
+    ("softmax.softmax", "leaves_out_what_is_masked", "got nan, allowed [0, 0]", ""),
     ("softmax.softmax", "remembered_by_shape", "allowed [", ""),
     ("softmax.softmax", "remembered_by_place", "allowed [", ""),
     ("softmax.softmax", "erases_its_input", "changes its input z", ""),
     ("softmax.softmax", "subclass", "expected a torch.Tensor, received Lying", ""),
     ("softmax.softmax", "random_noise", "", ""),
     ("softmax.softmax", "first_column", "shape (1,), expected (3,)", ""),
+    ("softmax.softmax", "flickers", "two calls on the same inputs give different results", ""),
+    ("softmax.softmax", "takes_memory_for_contiguous", "allowed [", ""),
     ("softmax.softmax", "in_float64", "dtype torch.float64, expected torch.float32", ""),
     ("softmax.softmax", "answers_once", "the cache is full", ""),
     ("softmax.softmax", "nothing", "received NoneType", ""),
@@ -134,6 +138,16 @@ def test_an_entry_that_could_be_anything_is_counted_and_mostly_such_entries_deci
     assert settled(Report("o", "f", "float32", "conforms", tally=Tally(2, 1))).verdict == "conforms"
     assert settled(Report("o", "f", "float32", "conforms", tally=Tally(3, 2))).verdict == "undecided"
     assert "could be anything" in settled(Report("o", "f", "float32", "conforms", tally=Tally(3, 3))).why
+
+
+def test_nothing_finite_may_become_nan_unless_it_may_overflow():
+    ball = Ball(torch.tensor([1.0]).double(), torch.tensor([torch.inf]).double())
+    *_, narrow = contracts(torch.bfloat16)
+    *_, overflowing = contracts(torch.float16)
+    nan = torch.tensor([torch.nan])
+    assert "got nan" in str(misfit(nan.bfloat16(), ball, narrow, Tally()))
+    assert misfit(nan.half(), ball, overflowing, Tally()) is None
+    assert misfit(torch.ones(1).bfloat16(), ball, narrow, tally := Tally()) is None and tally.vacuous == 1
 
 
 def test_assert_conforms_is_silent_or_tells_all():

@@ -279,6 +279,16 @@ def test_flash_rounds_what_it_multiplies_but_not_its_inputs():
     assert errors[0] < errors[1] < errors[2]
 
 
+def test_a_reference_in_float64_doubles_the_bound_only_for_float64():
+    """Both round: beside float32 the reference's own error is nothing, beside float64 it is as large again."""
+    x, y = torch.full((3,), 0.1).double(), torch.full((3,), 0.3).double()
+    errors = {}
+    for io in (torch.float32, torch.float64):
+        (ball,) = bounds(lambda x, y: x * y, {"x": x, "y": y}, *contracts(io))
+        errors[io] = ball.error[0].item()
+    assert math.isclose(errors[torch.float64] / UNIT[torch.float64], 2 * errors[torch.float32] / U, rel_tol=1e-3)
+
+
 def test_the_interval_is_rounded_to_the_dtype():
     contract = contracts(torch.bfloat16)[0]
     for value, error in ((1.0, 0.0), (1.001, 1e-9)):

@@ -90,24 +90,22 @@ def check(
             raise Usage(f"--grad: {name} has no derivative by the arguments that the function takes")
         if grad:
             tried = [with_cotangent(reference, inputs, DTYPES[dtype]) for inputs in tried]
-        failed, readings = tried[0], {"": reference, **operation.conventions}
+        farthest = Run(Tally(), Judge(reference, worker, positional, named, fixed or {}, contracts(DTYPES[dtype])[0]))
         for contract in contracts(DTYPES[dtype]):
             judge = Judge(reference, worker, positional, named, fixed or {}, contract, operation.unit, slopes)
             report.contract = str(contract)
-            for convention, f in readings.items():
+            for convention, f in {"": reference, **operation.conventions}.items():
                 found = run(replace(judge, reference=f), tried)
+                report.cases, report.tally = found.cases, found.tally
                 if found.why is None:
                     report.verdict, report.convention = "conforms", convention
-                    report.cases, report.tally = found.cases, found.tally
                     return settled(report)
-                if convention == "":
-                    failed, report.why, report.cases, report.tally = found.failed, found.why, found.cases, found.tally
-                if worker.process is None:
-                    break
-            if worker.process is None:  # what crashes or hangs is not tried again
-                break
-        report.verdict = "refuted"
-        explain(report, operation, judge, failed, tried)
+                if found.cases >= farthest.cases or convention == "":  # the reading that it follows longest
+                    farthest = found
+                if worker.process is None:  # what crashes or hangs is not tried again
+                    explain(report, operation, farthest, tried)
+                    return report
+        explain(report, operation, farthest, tried)
         return report
     finally:
         worker.stop()
@@ -115,9 +113,10 @@ def check(
 
 @dataclass
 class Run:
-    """How far the cases went: the first one that failed, and why."""
+    """How far the cases went: the first one that failed, how it was called, and why it failed."""
 
     tally: Tally
+    judge: Judge
     cases: int = 0
     failed: dict[str, Any] = field(default_factory=dict)
     why: str | None = None
@@ -125,14 +124,14 @@ class Run:
 
 def run(judge: Judge, tried: Sequence[dict[str, Any]]) -> Run:
     """Every case until one fails; every third on transposed memory, every fifth twice."""
-    seen = Run(Tally())
+    seen = Run(Tally(), judge)
     for number, inputs in enumerate(tried, 1):
-        seen.cases = number
-        why = judge.complaint(inputs, strided=number % 3 == 0, tally=seen.tally)
-        if why is None and number % 5 == 0:
-            why = repeated(judge, inputs)
-        if why:
-            seen.failed, seen.why = inputs, why
+        seen.cases, seen.failed = number, inputs
+        seen.judge = replace(judge, strided=number % 3 == 0)
+        seen.why = seen.judge.complaint(inputs, seen.tally)
+        if seen.why is None and number % 5 == 0:
+            seen.why = repeated(seen.judge, inputs)
+        if seen.why:
             break
     return seen
 
@@ -140,7 +139,7 @@ def run(judge: Judge, tried: Sequence[dict[str, Any]]) -> Run:
 def repeated(judge: Judge, inputs: Mapping[str, Any]) -> str | None:
     """Is the result on equal inputs the same bytes again?"""
     try:
-        first, second = judge.outputs(inputs)[0], judge.outputs(inputs)[0]
+        first, second = (judge.outputs(inputs, poisoned=False)[0] for _ in range(2))
     except Ended as ended:
         return f"on inputs that it has answered before: {ended}"
     alike = len(first) == len(second) and all(map(torch.equal, *([bits(x) for x in xs] for xs in (first, second))))
@@ -158,21 +157,17 @@ def settled(report: Report) -> Report:
     return report
 
 
-def explain(report: Report, operation: Operation, judge: Judge, failed: dict[str, Any], tried) -> None:
-    """Add the least counterexample that no convention excuses, a snippet, and the known mistakes that do the same."""
-    report.counterexample = {n: show(x) for n, x in failed.items()}
-    report.snippet = snippet(report.candidate, judge, failed)
-    if judge.worker.process is None:
-        return
-    others = [replace(judge, reference=f) for f in operation.conventions.values()]
-    inexcusable = (e for e in tried if judge.complaint(e) and all(other.complaint(e) for other in others))
-    failed = next(inexcusable, failed)
-    least = simplified(failed, judge.complaint)
-    report.why = judge.complaint(least, tally=report.tally) or report.why
+def explain(report: Report, operation: Operation, found: Run, tried: Sequence[dict[str, Any]]) -> None:
+    """Refuted: the least counterexample, a snippet that shows it again, and the known mistakes that do the same."""
+    judge, least = found.judge, found.failed
+    report.verdict, report.why, report.cases, report.tally = "refuted", found.why or "", found.cases, found.tally
+    if judge.worker.process is not None and judge.complaint(least):
+        least = simplified(least, judge.complaint)
+        report.why = judge.complaint(least, report.tally) or report.why
     report.counterexample = {n: show(x) for n, x in least.items()}
     report.snippet = snippet(report.candidate, judge, least)
     if report.why.startswith("at "):
-        report.diagnosis = diagnose(operation, judge, [least, failed], tried)
+        report.diagnosis = diagnose(operation, judge, [least, found.failed], tried)
 
 
 def assert_conforms(target: str, name: str, dtype: str = "float32", **options: Any) -> None:

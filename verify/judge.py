@@ -37,20 +37,14 @@ class Judge:
     contract: Contract
     unit: float = 0.0
     slopes: tuple[str, ...] = ()
+    strided: bool = False
 
-    def outputs(self, inputs: Mapping[str, Any], strided: bool = False) -> tuple[list[torch.Tensor], list[str]]:
+    def outputs(self, inputs: Mapping[str, Any], poisoned: bool = True) -> tuple[list[torch.Tensor], list[str]]:
+        """What the candidate returns, and the names of the inputs that it changed. Raises Ended."""
         passed = {*self.positional, *self.named.values(), "cotangent"}
         given = {n: x for n, x in narrowed(inputs, self.contract.io).items() if n in passed}
-        sizes = [x.numel() for x in given.values() if isinstance(x, torch.Tensor)]
-        return self.worker.call(
-            self.positional,
-            self.named,
-            given,
-            fixed=self.fixed,
-            strided=strided,
-            poison=max(sizes, default=0),
-            slopes=self.slopes,
-        )
+        options = {"fixed": self.fixed, "strided": self.strided, "poisoned": poisoned, "slopes": self.slopes}
+        return self.worker.call(self.positional, self.named, given, **options)
 
     def expected(self, inputs: Mapping[str, Any], f: Callable[..., Any] | None = None) -> list[Ball]:
         f = f or self.reference
@@ -59,11 +53,11 @@ class Judge:
     def misfit(self, result: torch.Tensor, ball: Ball) -> str | None:
         return misfit(result, ball, self.contract, Tally())
 
-    def complaint(self, inputs: Mapping[str, Any], strided: bool = False, tally: Tally | None = None) -> str | None:
+    def complaint(self, inputs: Mapping[str, Any], tally: Tally | None = None) -> str | None:
         """What is wrong with the candidate on these inputs; None if nothing is."""
         tally = Tally() if tally is None else tally
         try:
-            results, changed = self.outputs(inputs, strided)
+            results, changed = self.outputs(inputs)
         except Ended as ended:
             tally.trace = ended.trace
             return str(ended)
@@ -151,5 +145,7 @@ def snippet(target: str, judge: Judge, inputs: Mapping[str, Any]) -> str:
     for name, x in narrowed(inputs, judge.contract.io).items():
         if name in passed:
             lines += written(name, x) if isinstance(x, torch.Tensor) else [f"{name} = {x!r}"]
+            if judge.strided and isinstance(x, torch.Tensor) and x.ndim > 1:
+                lines.append(f"{name} = {name}.mT.contiguous().mT  # transposed in memory")
     named = [f"{t}={o}" for t, o in judge.named.items()] + [f"{k}={v!r}" for k, v in judge.fixed.items()]
     return "\n".join([*lines, f"{target.rpartition(':')[2]}({', '.join([*judge.positional, *named])})"])

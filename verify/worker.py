@@ -62,8 +62,8 @@ class Worker:
     ) -> tuple[list[torch.Tensor], list[str]]:
         """(results, names of the inputs that were changed). Raises Ended.
 
-        Options: `fixed` arguments of theirs; `strided`, matrices lie transposed in memory; `poison`, so many NaN are
-        left in freed memory; `slopes`, the results are the gradients of ⟨inputs["cotangent"], f⟩ by those arguments.
+        Options: `fixed` arguments of theirs; `strided`, matrices lie transposed in memory; `poisoned`, fresh
+        memory is full of NaN; `slopes`, the results are the gradients of ⟨inputs["cotangent"], f⟩ by those arguments.
         """
         if self.process is None:
             self.start()
