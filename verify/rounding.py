@@ -2,8 +2,8 @@ r"""Rounding-error bounds for any float64 function of tensors: run it, and carry
 
 The function is ordinary torch code. A dispatch mode sees each ATen operation that it runs, forward or backward, and
 keeps, for its result y, a bound e such that an implementation under the contract computes a value within e of y, in
-whatever order it adds. Running error analysis: higham2002accuracy, §3.3. The rules are in verify/rounding_rules.py and
-verify/rounding_sums.py; an operation without one is an error.
+whatever order it adds. Running error analysis: higham2002accuracy, §3.3. The rules are in verify/rounding_rules.py,
+verify/rounding_sums.py and verify/rounding_orders.py; an operation without one is an error.
 """
 
 from __future__ import annotations
@@ -81,9 +81,12 @@ class Rounding(TorchDispatchMode):
         overflows = value.isfinite() & (size > LARGEST[narrow])
         return torch.where(overflows, torch.inf, error)
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # nothing is compiled here, and importing the compiler takes two seconds
+
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        from verify.rounding_rules import BALLS, DECOMPOSED
-        from verify.rounding_sums import EXACT, STRUCTURE
+        from verify.rounding_orders import BALLS, DECOMPOSED, EXACT, STRUCTURE
 
         kwargs, packet = kwargs or {}, func.overloadpacket
         if packet in DECOMPOSED:
@@ -106,12 +109,13 @@ class Rounding(TorchDispatchMode):
         if packet in EXACT or not any(x.is_floating_point() or self.where(x) in self.errors for x in tensors):
             self.alive += results  # whole numbers and truths are exact
         elif packet in BALLS:
-            error = BALLS[packet](self, out, *balls, **kwargs)
+            found = BALLS[packet](self, out, *balls, **kwargs)
             unknown = any(bool(x.error.isinf().any()) for x in tree_leaves(balls, is_leaf=_is_ball) if _is_ball(x))
-            error = torch.where(error.isnan() & (out.isfinite() | unknown), torch.inf, error)
-            error = torch.where(out.isfinite() | error.isinf(), error, 0)  # overflow and −∞ are what they are
-            if out.is_floating_point() or error.any():
-                self.keep(out, error)
+            for result, error in zip(results, found if isinstance(found, tuple) else (found,), strict=True):
+                error = torch.where(error.isnan() & (result.isfinite() | unknown), torch.inf, error)
+                error = torch.where(result.isfinite() | error.isinf(), error, 0)  # overflow and −∞ are what they are
+                if result.is_floating_point() or error.any():
+                    self.keep(result, error)
             self.alive += results
         elif packet in STRUCTURE:
             function = getattr(packet, func._overloadname) if func._schema.is_mutable else func
@@ -159,7 +163,7 @@ def bounds(f: Callable[..., Any], inputs: dict[str, Any], contract: Contract) ->
         results = tree_leaves(f(**{**inputs, **moved}))
     # the reference rounds too, in float64: nothing beside float32, as much again beside float64
     own = 1 + UNIT[torch.float64] / contract.u
-    return [Ball(result.detach(), own * mode.error(result)) for result in results]
+    return [Ball(x.detach(), mode.error(x) * (own if x.is_floating_point() else 1)) for x in results]
 
 
 def interval(ball: Ball, contract: Contract) -> tuple[torch.Tensor, torch.Tensor]:

@@ -95,17 +95,6 @@ def _clamp(m, out, a, low=None, high=None):
     return a.error
 
 
-@rule(aten.maximum, aten.minimum)
-def _larger(m, out, a, b):
-    return torch.maximum(ball(m, a).error, ball(m, b).error)
-
-
-@rule(aten.amax, aten.amin)
-def _largest(m, out, a, dim=(), keepdim=False):
-    finite = torch.where(a.value.isfinite(), a.error, 0)
-    return finite.amax(dim, keepdim)
-
-
 @rule(aten.exp)
 def _exp(m, out, a):
     argument = 2 * torch.where(a.value.isfinite(), a.value.abs(), 0)  # exp2(x log2 e) rounds its argument

@@ -1,4 +1,4 @@
-r"""The rules of operations that put several entries together, choose between them, or only move them about.
+r"""The rules of operations that put several entries together, or only move them about.
 
 A sum of n terms costs γ_n = n u/(1 − n u) of the sum of magnitudes, in any order (higham2002accuracy, §4.2); terms that
 are exactly zero are free.
@@ -68,36 +68,6 @@ def _matmul(m, out, a, b):
     return m.rounded(out, moved + (gamma(m, terms) + m.contract.u) * (left @ right) + m.contract.lost * terms)
 
 
-@rule(aten.eq, aten.ne, aten.lt, aten.le, aten.gt, aten.ge)
-def _comparison(m, out, a, b):
-    """Infinite where rounding may turn the comparison round."""
-    a, b = ball(m, a), ball(m, b)
-    if a.value is b.value:  # x == x asks for NaN
-        return torch.zeros(out.shape, dtype=torch.float64)
-    apart = (a.value.double() - b.value.double()).abs() > a.error + b.error
-    return torch.where(apart | ((a.error == 0) & (b.error == 0)), 0.0, torch.inf)
-
-
-@rule(aten.logical_and, aten.bitwise_and, aten.logical_or, aten.bitwise_or)
-def _both(m, out, a, b):
-    return a.error + b.error
-
-
-@rule(aten.any, aten.all)
-def _quantifier(m, out, a, dim=None, keepdim=False):
-    return a.error.sum(_axes(a.value, dim), keepdim) if a.value.ndim else a.error
-
-
-@rule(aten.where)
-def _choice(m, out, condition, a, b):
-    return torch.where(condition.value, ball(m, a).error, ball(m, b).error) + condition.error
-
-
-@rule(aten.masked_fill)
-def _fill(m, out, a, mask, value):
-    return torch.where(mask.value, ball(m, value).error, a.error) + mask.error
-
-
 @rule(aten._to_copy)
 def _converted(m, out, a, *, dtype=None, **kwargs):
     """Only to float64, or from whole numbers: the reference computes in nothing narrower."""
@@ -138,8 +108,8 @@ def named(names: str) -> set[Any]:
 
 STRUCTURE = named("""
     view _unsafe_view reshape _reshape_alias transpose permute movedim t expand unsqueeze squeeze repeat contiguous
-    clone copy detach alias lift_fresh slice select narrow split split_with_sizes chunk unbind unfold diagonal
-    diagonal_copy diag_embed tril triu cat stack flip roll gather scatter index index_select constant_pad_nd
+    clone  copy detach alias lift_fresh slice select narrow split split_with_sizes chunk unbind unfold diagonal
+    diagonal_copy diag_embed tril triu cat stack flip roll index_select constant_pad_nd
     slice_backward select_backward diagonal_backward unfold_backward
 """)
 """They move entries about, and change none: applied to the bounds they move the bounds."""

@@ -1,0 +1,163 @@
+r"""The rules of truths, choices and orders: where rounding may turn a comparison round, and what hangs on it.
+
+The error of a truth, or of a whole number, is how far it may be off: 1 where rounding may decide it, and 0 elsewhere.
+That of a place in a sorted row is how many places its entry may move.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from verify.rounding import Undecided
+from verify.rounding_rules import BALLS, DECOMPOSED, aten, ball, magnitude, rule
+from verify.rounding_sums import EXACT, STRUCTURE, gamma
+
+__all__ = ["BALLS", "DECOMPOSED", "EXACT", "STRUCTURE"]
+
+
+@rule(aten.eq, aten.ne, aten.lt, aten.le, aten.gt, aten.ge)
+def _comparison(m, out, a, b):
+    """Doubtful where the two numbers may meet; exact numbers compare as they are."""
+    a, b = ball(m, a), ball(m, b)
+    if a.value is b.value:  # x == x asks for NaN
+        return torch.zeros(out.shape, dtype=torch.float64)
+    apart = (a.value.double() - b.value.double()).abs() > a.error + b.error
+    return torch.where(apart | ((a.error == 0) & (b.error == 0)), 0.0, 1.0)
+
+
+@rule(aten.logical_and, aten.bitwise_and)
+def _both(m, out, a, b):
+    """A sure no settles it."""
+    no = ((a.error == 0) & ~a.value) | ((b.error == 0) & ~b.value)
+    return torch.where(no, 0, torch.maximum(a.error, b.error))
+
+
+@rule(aten.logical_or, aten.bitwise_or)
+def _either(m, out, a, b):
+    """A sure yes settles it."""
+    yes = ((a.error == 0) & a.value) | ((b.error == 0) & b.value)
+    return torch.where(yes, 0, torch.maximum(a.error, b.error))
+
+
+@rule(aten.any)
+def _some(m, out, a, dim=None, keepdim=False):
+    axes = list(range(a.value.ndim)) if dim is None else dim
+    settled = ((a.error == 0) & a.value.bool()).sum(axes, keepdim) > 0
+    return torch.where(settled, 0, (a.error > 0).sum(axes, keepdim).clamp(max=1).double())
+
+
+@rule(aten.all)
+def _every(m, out, a, dim=None, keepdim=False):
+    axes = list(range(a.value.ndim)) if dim is None else dim
+    settled = ((a.error == 0) & ~a.value.bool()).sum(axes, keepdim) > 0
+    return torch.where(settled, 0, (a.error > 0).sum(axes, keepdim).clamp(max=1).double())
+
+
+def _apart(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """|a − b|, zero between equal infinities."""
+    return torch.where(a == b, 0, (a.double() - b.double()).abs()).nan_to_num(nan=torch.inf, posinf=torch.inf)
+
+
+@rule(aten.where)
+def _choice(m, out, condition, a, b):
+    """Where the condition is doubtful either may have been taken."""
+    a, b = ball(m, a), ball(m, b)
+    chosen = torch.where(condition.value, a.error, b.error)
+    return torch.where(condition.error > 0, torch.maximum(a.error, b.error) + _apart(a.value, b.value), chosen)
+
+
+@rule(aten.masked_fill)
+def _filled(m, out, a, mask, value):
+    return _choice(m, out, mask, value, a)
+
+
+def _between(out: torch.Tensor, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
+    """How far a number between low and high may be from out."""
+    return torch.maximum(_apart(out, low), _apart(out, high.nan_to_num(nan=torch.inf, posinf=torch.inf)))
+
+
+@rule(aten.maximum, aten.minimum)
+def _larger(m, out, a, b):
+    return torch.maximum(ball(m, a).error, ball(m, b).error)
+
+
+@rule(aten.amax)
+def _largest(m, out, a, dim=(), keepdim=False):
+    return _between(out, (a.value - a.error).amax(dim, keepdim), (a.value + a.error).amax(dim, keepdim))
+
+
+@rule(aten.amin)
+def _least(m, out, a, dim=(), keepdim=False):
+    return _between(out, (a.value - a.error).amin(dim, keepdim), (a.value + a.error).amin(dim, keepdim))
+
+
+@rule(aten.argmax, aten.argmin)
+def _place_of_the_largest(m, out, a, dim=None, keepdim=False):
+    """Doubtful where another entry may be as large; the first of exact equals is taken."""
+    if dim is None:
+        raise Undecided("the place of the largest entry of a whole tensor")
+    best = a.value.gather(dim, out if keepdim else out.unsqueeze(dim))
+    its = a.error.gather(dim, out if keepdim else out.unsqueeze(dim))
+    near = (_apart(a.value, best) <= a.error + its) & (a.error + its > 0)
+    return (near.sum(dim, keepdim) > 1).double()
+
+
+@rule(aten.sort)
+def _sort(m, out, a, dim=-1, descending=False, *, stable=None):
+    """A sorted row lies between the sorted rows of least and of largest values; a place moves among what overlaps."""
+    values, order = out
+    error = a.error.gather(dim, order)
+    ends = [(a.value + sign * a.error).nan_to_num(nan=torch.inf * sign, posinf=torch.inf, neginf=-torch.inf)
+            .sort(dim, descending).values for sign in (-1, 1)]  # fmt: skip
+    x, e = values.movedim(dim, -1), error.movedim(dim, -1)
+    reach = e[..., :, None] + e[..., None, :]
+    near = (_apart(x[..., :, None], x[..., None, :]) <= reach) & (reach > 0)
+    place = torch.arange(x.shape[-1], dtype=torch.float64)
+    moves = torch.where(near, (place[:, None] - place).abs(), 0).amax(-1).movedim(-1, dim)
+    return _between(values, *ends), moves
+
+
+def _spread(x: torch.Tensor, moves: torch.Tensor, dim: int) -> torch.Tensor:
+    """How far an entry is from those among which its place may move."""
+    x, moves = x.double().movedim(dim, -1), moves.movedim(dim, -1)
+    place, n = torch.arange(x.shape[-1]), x.shape[-1]
+    farthest = torch.zeros_like(x)
+    for step in range(1, int(moves.max()) + 1 if moves.numel() else 0):
+        for other in (place - step, place + step):
+            inside, other = (other >= 0) & (other < n), other.clamp(0, n - 1)
+            there = inside & (torch.minimum(moves, moves[..., other]) >= step)
+            farthest = torch.maximum(farthest, torch.where(there, _apart(x, x[..., other]), 0))
+    return farthest.movedim(-1, dim)
+
+
+@rule(aten.gather)
+def _gathered(m, out, a, dim, index, *, sparse_grad=False):
+    """From a doubtful place another entry may come."""
+    error = a.error.gather(dim, index.value)
+    return error + _spread(out, index.error, dim) if index.error.any() else error
+
+
+@rule(aten.scatter)
+def _scattered(m, out, a, dim, index, source):
+    """To a doubtful place another entry may go."""
+    source = ball(m, source)
+    error = source.error.expand(index.value.shape)
+    if index.error.any():
+        error = error + _spread(source.value.expand(index.value.shape), index.error, dim)
+    return a.error.scatter(dim, index.value, error)
+
+
+@rule(aten.index)
+def _indexed(m, out, a, indices):
+    if any(i is not None and bool(i.error.any()) for i in indices):
+        raise Undecided("rounding decides which entries are taken")
+    return a.error[tuple(slice(None) if i is None else i.value for i in indices)]
+
+
+@rule(aten.cumsum)
+def _running(m, out, a, dim, *, dtype=None):
+    """Every prefix is a sum."""
+    sizes = magnitude(a)
+    terms = (sizes != 0).cumsum(dim)
+    lost = torch.where(terms > 1, m.contract.lost * terms, 0)
+    return m.rounded(out, a.error.cumsum(dim) + gamma(m, terms) * sizes.cumsum(dim) + lost)
