@@ -82,26 +82,26 @@ def complex_rotation(x, positions, base=10000.0):
     return torch.view_as_real(torch.view_as_complex(x.float().unflatten(-1, (-1, 2))) * turn).flatten(-2).to(x.dtype)
 
 
-def _library_optimizer(kind, x, gradients, **options):
+def library_optimizer(kind, x, gradients, **options):
     x = x.float().clone().requires_grad_()
     optimizer, path = kind([x], **options), []
     for g in gradients:
         x.grad = g.float()
         optimizer.step()
         path.append(x.detach().clone())
-    return torch.stack(path)
+    return torch.stack(path).to(gradients.dtype)
 
 
 def library_adam(x, gradients, lr, beta1=0.9, beta2=0.999, eps=1e-8):
-    return _library_optimizer(torch.optim.Adam, x, gradients, lr=lr, betas=(beta1, beta2), eps=eps).to(x.dtype)
+    return library_optimizer(torch.optim.Adam, x, gradients, lr=lr, betas=(beta1, beta2), eps=eps)
 
 
 def library_sgd(x, gradients, lr):
-    return _library_optimizer(torch.optim.SGD, x, gradients, lr=lr).to(x.dtype)
+    return library_optimizer(torch.optim.SGD, x, gradients, lr=lr)
 
 
 def library_momentum(x, gradients, lr, mu):
-    return _library_optimizer(torch.optim.SGD, x, gradients, lr=lr, momentum=mu).to(x.dtype)
+    return library_optimizer(torch.optim.SGD, x, gradients, lr=lr, momentum=mu)
 
 
 LEGITIMATE: dict[str, list[Callable[..., torch.Tensor]]] = {

@@ -1,7 +1,8 @@
 """False alarms and detection of the checker beside three rules in use, on the same cases: `python -m bench oracle`.
 
 A right implementation that fails a rule on any case is a false alarm of the rule; a known mistake that fails it on any
-case is detected. Mistakes are computed in float32 and rounded once, as a fused kernel would.
+case is detected. Mistakes are computed in float32 and rounded once, as a fused kernel would. For our rule a function is
+right when it follows some reading: a contract, with our definition or conventions in use.
 """
 
 from __future__ import annotations
@@ -11,17 +12,19 @@ from functools import wraps
 from typing import Any
 
 import torch
+from torch.utils._pytree import tree_leaves, tree_map
 
 from bench.legitimate import LEGITIMATE
+from bench.legitimate_layers import LAYERS
+from verify.ask import Answer
 from verify.candidate import parameters
-from verify.cases import cases, match, narrowed
-from verify.check import DTYPES, find
-from verify.contract import contracts
-from verify.judge import Tally, misfit
+from verify.cases import cases, gathered, match, narrowed, on_the_whole
+from verify.check import DTYPES, find, follow
+from verify.judge import readings
 from verify.mistake import mutants
-from verify.rounding import bounds
 
 RULES = ("derived", "assert_close", "twice the baseline", "1e-2")
+RIGHT = {name: [*LEGITIMATE.get(name, []), *LAYERS.get(name, [])] for name in {**LEGITIMATE, **LAYERS}}
 
 
 def verdicts(name: str, f: Callable[..., Any], io: torch.dtype, count: int) -> dict[str, bool]:
@@ -29,17 +32,23 @@ def verdicts(name: str, f: Callable[..., Any], io: torch.dtype, count: int) -> d
     operation, reference = find(name)
     positional, named = match(reference, parameters(f), {})
     passed = [*positional, *named.values()]
-    broken, alive = dict.fromkeys(RULES, False), list(contracts(io))
+    broken, answers = dict.fromkeys(RULES, False), []
     for inputs in cases(operation, passed, reference, io, count):
-        given = narrowed({n: x for n, x in inputs.items() if n in passed}, io)
-        got = f(*[given[n] for n in positional], **{their: given[our] for their, our in named.items()})
-        alive = [c for c in alive if misfit(got, bounds(reference, inputs, c)[0], c, Tally()) is None]
-        truth = reference(**inputs)
-        broken["assert_close"] |= _differs(got, truth.to(io))
-        baseline = reference(**narrowed(inputs, io)).double()
-        broken["twice the baseline"] |= not _within(got, truth, 2 * (baseline - truth).abs().nan_to_num(0).max() + 1e-5)
-        broken["1e-2"] |= not torch.allclose(got.double(), truth, rtol=1e-2, atol=1e-2, equal_nan=True)
-    return {**broken, "derived": not alive}
+        narrow = gathered(narrowed({n: x for n, x in inputs.items() if n.partition("[")[0] in passed}, io))
+        got = tree_leaves(f(*[narrow[n] for n in positional], **{their: narrow[our] for their, our in named.items()}))
+        answers.append(Answer(inputs, results=got))
+        ours = on_the_whole(reference)
+        baseline = [x.double() for x in tree_leaves(ours(**narrowed(inputs, io)))]
+        for y, truth, low in zip(got, tree_leaves(ours(**inputs)), baseline, strict=True):
+            if y.shape != truth.shape:
+                broken = dict.fromkeys(RULES, True)
+                continue
+            broken["assert_close"] |= _differs(y, truth.to(io))
+            apart = (low - truth).abs().nan_to_num(0).max() if truth.numel() else 0
+            broken["twice the baseline"] |= not _within(y, truth, 2 * apart + 1e-5)
+            broken["1e-2"] |= not torch.allclose(y.double(), truth, rtol=1e-2, atol=1e-2, equal_nan=True)
+    told = readings(reference, operation.conventions, io, unit=operation.unit)
+    return {**broken, "derived": all(follow(reading, answers).answer is not None for reading in told)}
 
 
 def _differs(got: torch.Tensor, expected: torch.Tensor) -> bool:
@@ -52,19 +61,20 @@ def _differs(got: torch.Tensor, expected: torch.Tensor) -> bool:
 
 def _within(got: torch.Tensor, truth: torch.Tensor, most: torch.Tensor) -> bool:
     got = got.double()
-    if got.shape != truth.shape:
-        return False
     return bool((((got - truth).abs() <= most) | (got == truth) | (got.isnan() & truth.isnan())).all())
 
 
 def as_kernel(mutant: Callable[..., Any], io: torch.dtype) -> Callable[..., Any]:
-    """The mistake in float32, its result rounded to the io dtype; the parameters stay visible."""
+    """The mistake in float32, its results rounded to the io dtype; the parameters stay visible."""
+    wide = torch.float64 if io == torch.float64 else torch.float32
+
+    def widened(x: Any) -> Any:
+        return x.to(wide) if isinstance(x, torch.Tensor) and x.is_floating_point() else x
 
     @wraps(mutant)
-    def kernel(*args: Any, **kwargs: Any) -> torch.Tensor:
-        wide = torch.float64 if io == torch.float64 else torch.float32
-        in_order: Any = narrowed({str(i): x for i, x in enumerate(args)}, wide).values()
-        return mutant(*in_order, **narrowed(kwargs, wide)).to(io)
+    def kernel(*args: Any, **kwargs: Any) -> Any:
+        args, kwargs = tree_map(widened, args), tree_map(widened, kwargs)
+        return tree_map(lambda y: y.to(io) if y.is_floating_point() else y, mutant(*args, **kwargs))
 
     return kernel
 
@@ -73,7 +83,7 @@ def table(count: int = 40) -> Iterator[dict[str, Any]]:
     """For every dtype and operation: right implementations, mistakes, and for each rule alarms and detections."""
     for dtype in ("float32", "bfloat16", "float16"):
         io = DTYPES[dtype]
-        for name, right in LEGITIMATE.items():
+        for name, right in RIGHT.items():
             wrong = [as_kernel(m, io) for m in mutants(name)]
             alarms = [verdicts(name, f, io, count) for f in right]
             caught = [verdicts(name, f, io, count) for f in wrong]

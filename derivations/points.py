@@ -134,10 +134,10 @@ class Point:
         total, value = self.totals[table.label]
         upper = self.integer(total.limits[0][2])
         outer = dict(zip(total.function.indices[:-1], prefix, strict=True))
+        around = dict(self.bound)  # the row may be drawn within a sum over the same index
         self.bound |= outer
         target = evaluate(value, self)
-        for index in outer:
-            del self.bound[index]
+        self.bound = around
         raw = [self.real(table.label) for _ in range(upper)]
         if table.label.is_positive and table.label != self.widened:
             if not bool(target.real > 0):

@@ -2,6 +2,8 @@ r"""Scaled dot-product attention: every query takes the average of the values, w
 
     out_t = Σ_s p_ts v_s,   p_t = softmax(q_t · k_s / √K over the keys s that t may see)
 
+Grouped-query attention shares a head of keys and values between several heads of queries.
+
 Article papers/attention.md, derivation derivations/attention.py, laws verify/attention.py.
 """
 
@@ -77,6 +79,31 @@ def attention(
         return torch.einsum("bhts,bhsk->bhtk", p, v)
     visible = torch.where(sees[..., None], v[..., None, :, :], 0)  # a value one query may see, and another not
     return torch.einsum("bhts,bhtsk->bhtk", p, visible)
+
+
+def grouped_query_attention(
+    q: Float[Tensor, "B H T K"],
+    k: Float[Tensor, "B G S K"],
+    v: Float[Tensor, "B G S K"],
+    *,
+    causal: bool = False,
+    mask: Bool[Tensor, "*B T S"] | None = None,
+    scale: float | None = None,
+) -> Float[Tensor, "B H T K"]:
+    r"""Attention in which query head h reads key-value head h // (H/G): H/G consecutive query heads share one.
+
+    G = H is `attention`, G = 1 multi-query attention. The gradient of a shared head is the sum over its query heads.
+    Raises ValueError when H is not a multiple of G, and as `attention` does.
+    Source: ainslie2023gqa, §2.2 and figure 2.
+    """
+    expect.floating("q", q)
+    expect.floating("k", k)
+    heads, groups = expect.axes("q", q, "B H T K")["H"], expect.axes("k", k, "B G S K")["G"]
+    expect.agree(G=(groups, expect.axes("v", v, "B G S K")["G"]))
+    if heads % groups:
+        expect.fail("q", f"H a multiple of {groups} key-value heads", f"{heads} query heads")
+    copied = (x.repeat_interleave(heads // groups, dim=1) for x in (k, v))
+    return attention(q, *copied, causal=causal, mask=mask, scale=scale)
 
 
 def _checked(mask, shape):

@@ -1,11 +1,13 @@
-r"""Gradient descent, momentum and Adam as init/update pairs: a gradient and a state give a direction and a state.
+r"""Gradient descent, momentum, RMSprop, Adam and AdamW: a gradient and a state give a direction and a state.
 
-The parameter then moves by x ← x − η · direction. Article papers/optimizers.md, derivation
+The parameter then moves by x ← x − η · direction. Each is an init/update pair. Article papers/optimizers.md, derivation
 derivations/optimizers.py, laws verify/optimizers.py.
 """
 
 from __future__ import annotations
 
+import math
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -19,23 +21,59 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def momentum_init(x: Float[Tensor, "*P"]) -> Float[Tensor, "*P"]:
-    """The velocity before the first step: zero."""
+def momentum_init(x: Float[Tensor, "*P"]) -> None:
+    """There is no velocity before the first step."""
+    return None
+
+
+def momentum_update(
+    g: Float[Tensor, "*P"],
+    v: Float[Tensor, "*P"] | None,
+    *,
+    mu: float,
+    dampening: float = 0.0,
+    nesterov: bool = False,
+):
+    r"""Heavy-ball momentum, or Nesterov's, which looks one step of the velocity ahead.
+
+        v ← μ v + (1 − τ) g     τ = dampening; v ← g at the first step, whatever τ
+        direction = v,          or g + μ v when `nesterov`
+
+    This velocity is 1/(1 − μ) times a moving average of gradients (at τ = 0), not the average itself.
+    Raises ValueError unless 0 ≤ μ < 1 and 0 ≤ τ ≤ 1.
+    Source: polyak1964heavyball, eq. (9); sutskever2013momentum, §2 and §3.
+    """
+    expect.number("mu", mu, 0, 1, open_high=True)
+    expect.number("dampening", dampening, 0, 1)
+    v = g if v is None else mu * v + (1 - dampening) * g
+    return (g + mu * v if nesterov else v), v
+
+
+def _over_root(m, v, eps: float):
+    """m / (√v + ε), and zero for 0/(√0 + 0); the root has no derivative at 0, so it is not taken there."""
+    resting = v == 0
+    root = torch.sqrt(torch.where(resting, 1, v))
+    return torch.where(resting, m if eps == 0 else m / eps, m / (root + eps))
+
+
+def rmsprop_init(x: Float[Tensor, "*P"]) -> Float[Tensor, "*P"]:
+    """The mean square before the first step: zero."""
     return torch.zeros_like(x)
 
 
-def momentum_update(g: Float[Tensor, "*P"], v: Float[Tensor, "*P"], *, mu: float):
-    r"""Heavy-ball momentum; the direction is the new velocity.
+def rmsprop_update(g: Float[Tensor, "*P"], s: Float[Tensor, "*P"], *, alpha: float = 0.99, eps: float = 1e-8):
+    r"""RMSprop: the gradient over the root of the moving mean of its squares, with ε outside the root.
 
-        v ← μ v + g
-        direction = v
+        s ← α s + (1 − α) g²
+        direction = g / (√s + ε)
 
-    This velocity is 1/(1 − μ) times a moving average of gradients, not the average itself.
-    Raises ValueError unless 0 ≤ μ < 1. Source: polyak1964heavyball, eq. (9).
+    A coordinate whose gradients have all been zero has direction zero, also with ε = 0.
+    Raises ValueError unless 0 ≤ α < 1 and ε ≥ 0. Source: tieleman2012rmsprop, lecture 6e.
     """
-    expect.number("mu", mu, 0, 1, open_high=True)
-    v = mu * v + g
-    return v, v
+    expect.number("alpha", alpha, 0, 1, open_high=True)
+    expect.number("eps", eps, 0)
+    s = alpha * s + (1 - alpha) * g**2
+    return _over_root(g, s, eps), s
 
 
 class AdamState(NamedTuple):
@@ -70,41 +108,94 @@ def adam_update(
     t = state.t + 1
     m = beta1 * state.m + (1 - beta1) * g
     v = beta2 * state.v + (1 - beta2) * g**2
-    m_hat, v_hat = m / (1 - beta1**t), v / (1 - beta2**t)
-    resting = v_hat == 0  # the root has no derivative at 0, and with ε = 0 the ratio would be 0/0
-    root = torch.sqrt(torch.where(resting, 1, v_hat))
-    direction = torch.where(resting, m_hat if eps == 0 else m_hat / eps, m_hat / (root + eps))
-    return direction, AdamState(t, m, v)
+    return _over_root(m / (1 - beta1**t), v / (1 - beta2**t), eps), AdamState(t, m, v)
 
 
-def _trajectory(x, gradients, lr: float, state, update: Callable):
-    """The parameter after each step of x ← x − η · direction."""
+def adamw_step(
+    x: Float[Tensor, "P"],
+    g: Float[Tensor, "P"],
+    m: Float[Tensor, "P"],
+    v: Float[Tensor, "P"],
+    *,
+    t: int,
+    lr: float,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-8,
+    decay: float = 0.01,
+) -> tuple[Float[Tensor, "P"], Float[Tensor, "P"], Float[Tensor, "P"]]:
+    r"""Parameters and moments (x, m, v) after the t-th step of AdamW, from those before it, t = 1, 2, …
+
+        x ← (1 − ηλ) x − η m̂ / (√v̂ + ε)     λ = decay, with the moments of `adam_update`
+
+    The decay meets the parameters as they were before the step, and never the moments. v is expected to be ≥ 0.
+    Raises ValueError for axes that do not agree, t < 1, lr < 0, λ < 0, or as `adam_update`.
+    Source: loshchilov2019decoupled, Algorithm 2, with its α and η_t both in η.
+    """
+    expect.floating("x", x)
+    size = expect.axes("x", x, "P")["P"]
+    for name, tensor in (("g", g), ("m", m), ("v", v)):
+        expect.floating(name, tensor)
+        expect.agree(P=(size, expect.axes(name, tensor, "P")["P"]))
+    expect.natural("t", t, 1)
+    expect.number("lr", lr, 0)
+    expect.number("decay", decay, 0)
+    direction, state = adam_update(g, AdamState(t - 1, m, v), beta1=beta1, beta2=beta2, eps=eps)
+    return x * (1 - lr * decay) - lr * direction, state.m, state.v
+
+
+def _trajectory(x, gradients, lr: float, state, update: Callable, *, penalty: float = 0.0, decay: float = 0.0):
+    """The parameter after each step; `penalty` is part of the gradient, `decay` shrinks x apart from the update."""
     expect.floating("x", x)
     expect.floating("gradients", gradients)
     expect.agree(P=(expect.axes("x", x, "P")["P"], expect.axes("gradients", gradients, "N P")["P"]))
     expect.number("lr", lr, 0)
+    expect.number("decay", penalty + decay, 0)
     path = []
     for g in gradients:
-        direction, state = update(g, state)
-        x = x - lr * direction
+        direction, state = update(g + penalty * x if penalty else g, state)
+        x = (x * (1 - lr * decay) if decay else x) - lr * direction
         path.append(x)
     return torch.stack(path)
 
 
-def sgd(x: Float[Tensor, "P"], gradients: Float[Tensor, "N P"], *, lr: float) -> Float[Tensor, "N P"]:
-    r"""Parameters after each step of x ← x − η g.
+def sgd(
+    x: Float[Tensor, "P"], gradients: Float[Tensor, "N P"], *, lr: float, decay: float = 0.0
+) -> Float[Tensor, "N P"]:
+    r"""Parameters after each step of x ← x − η (g + λ x), λ = decay.
 
-    Raises ValueError for axes that do not agree or lr < 0. Source: goodfellow2016deep, Algorithm 8.1.
+    Raises ValueError for axes that do not agree, lr < 0 or λ < 0.
+    Source: goodfellow2016deep, Algorithm 8.1; the decay: §7.1.1 eq. (7.4).
     """
-    return _trajectory(x, gradients, lr, None, lambda g, state: (g, state))
+    return _trajectory(x, gradients, lr, None, lambda g, state: (g, state), penalty=decay)
 
 
-def momentum(x: Float[Tensor, "P"], gradients: Float[Tensor, "N P"], *, lr: float, mu: float) -> Float[Tensor, "N P"]:
-    r"""Parameters after each step with momentum, see `momentum_update`.
+def momentum(
+    x: Float[Tensor, "P"],
+    gradients: Float[Tensor, "N P"],
+    *,
+    lr: float,
+    mu: float,
+    dampening: float = 0.0,
+    nesterov: bool = False,
+    decay: float = 0.0,
+) -> Float[Tensor, "N P"]:
+    r"""Parameters after each step with momentum, see `momentum_update`; the gradient it sees is g + λ x, λ = decay.
 
-    Raises ValueError as `sgd` and `momentum_update`. Source: polyak1964heavyball, eq. (9).
+    Raises ValueError as `sgd` and `momentum_update`. Source: polyak1964heavyball, eq. (9); goodfellow2016deep, §8.3.2.
     """
-    return _trajectory(x, gradients, lr, momentum_init(x), lambda g, state: momentum_update(g, state, mu=mu))
+    update = partial(momentum_update, mu=mu, dampening=dampening, nesterov=nesterov)
+    return _trajectory(x, gradients, lr, momentum_init(x), update, penalty=decay)
+
+
+def rmsprop(
+    x: Float[Tensor, "P"], gradients: Float[Tensor, "N P"], *, lr: float, alpha: float = 0.99, eps: float = 1e-8
+) -> Float[Tensor, "N P"]:
+    r"""Parameters after each step of RMSprop, see `rmsprop_update`.
+
+    Raises ValueError as `sgd` and `rmsprop_update`. Source: tieleman2012rmsprop, lecture 6e.
+    """
+    return _trajectory(x, gradients, lr, rmsprop_init(x), partial(rmsprop_update, alpha=alpha, eps=eps))
 
 
 def adam(
@@ -120,5 +211,39 @@ def adam(
 
     Raises ValueError as `sgd` and `adam_update`. Source: kingma2015adam, Algorithm 1.
     """
-    hyper = {"beta1": beta1, "beta2": beta2, "eps": eps}
-    return _trajectory(x, gradients, lr, adam_init(x), lambda g, state: adam_update(g, state, **hyper))
+    return adamw(x, gradients, lr=lr, beta1=beta1, beta2=beta2, eps=eps, decay=0.0)
+
+
+def adamw(
+    x: Float[Tensor, "P"],
+    gradients: Float[Tensor, "N P"],
+    *,
+    lr: float,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-8,
+    decay: float = 0.01,
+) -> Float[Tensor, "N P"]:
+    r"""Parameters after each step of AdamW, see `adamw_step`.
+
+    Raises ValueError as `sgd` and `adam_update`. Source: loshchilov2019decoupled, Algorithm 2.
+    """
+    update = partial(adam_update, beta1=beta1, beta2=beta2, eps=eps)
+    return _trajectory(x, gradients, lr, adam_init(x), update, decay=decay)
+
+
+def clip_by_global_norm(gradients: list[Float[Tensor, "..."]], max_norm: float) -> list[Float[Tensor, "..."]]:
+    r"""Every tensor times min(1, max_norm/‖g‖), where ‖g‖ is the Euclidean norm of all of them together.
+
+    Gradients that are all zero stay zero. Raises ValueError for an empty list or unless 0 < max_norm < ∞.
+    Source: pascanu2013difficulty, §3.2 Algorithm 1.
+    """
+    if not gradients:
+        expect.fail("gradients", "at least one tensor", "none")
+    for g in gradients:
+        expect.floating("gradients", g)
+    if not 0 < max_norm < math.inf:
+        expect.fail("max_norm", "a number above 0", max_norm)
+    norm = torch.sqrt(torch.stack([(g**2).sum() for g in gradients]).sum())
+    factor = torch.full_like(norm, max_norm) / norm.clamp(min=max_norm)  # min(1, ratio), and no division by zero
+    return [g * factor for g in gradients]

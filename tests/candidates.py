@@ -165,6 +165,10 @@ def cross_entropy(logits, labels):
     return F.cross_entropy(logits, labels)
 
 
+def cross_entropy_wide(logits, labels):
+    return F.cross_entropy(logits.float(), labels)
+
+
 def cross_entropy_sum(logits, labels):
     return F.cross_entropy(logits, labels, reduction="sum")
 
@@ -191,3 +195,83 @@ def positions_in_bfloat16(x, positions):
     a, b = x.float()[..., ::2], x.float()[..., 1::2]
     turned = [a * angle.cos() - b * angle.sin(), a * angle.sin() + b * angle.cos()]
     return torch.stack(turned, -1).flatten(-2).to(x.dtype)
+
+
+def clipped(grads, max_norm):
+    norm = sum(g.float().square().sum() for g in grads).sqrt()
+    return [g * min(1.0, max_norm / norm.item()) if norm > 0 else g.clone() for g in grads]
+
+
+def clipped_one_by_one(grads, max_norm):
+    return [clipped([g], max_norm)[0] for g in grads]
+
+
+def adamw_in_place(p, grad, exp_avg, exp_avg_sq, step, lr, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.01):
+    exp_avg.mul_(beta1).add_(grad, alpha=1 - beta1)
+    exp_avg_sq.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
+    root = exp_avg_sq.sqrt() / (1 - beta2**step) ** 0.5 + eps
+    p.mul_(1 - lr * weight_decay).addcdiv_(exp_avg, root, value=-lr / (1 - beta1**step))
+
+
+def softmax_into(out, x):
+    out.copy_(torch.softmax(x, -1).nan_to_num(0))
+
+
+def softmax_into_half(out, x):
+    """The second half of the last axis is left as it was."""
+    out[..., : x.shape[-1] // 2] = torch.softmax(x, -1).nan_to_num(0)[..., : x.shape[-1] // 2]
+
+
+def softmax_backward(dout, x):
+    p = torch.softmax(x, -1).nan_to_num(0)
+    return p * (dout - (dout * p).sum(-1, keepdim=True))
+
+
+def softmax_backward_diagonal(dout, x):
+    return dout * torch.softmax(x, -1).nan_to_num(0)
+
+
+def forgets_what_64_leaves_over(x):
+    """Right at every length up to 64, and at multiples of 64."""
+    n = max(64, x.shape[-1] // 64 * 64)
+    p = torch.softmax(x[..., :n], -1).nan_to_num(0)
+    return torch.cat([p, torch.zeros_like(x[..., n:])], -1)
+
+
+def draws(logits, temperature=1.0, top_k=None, top_p=1.0):
+    """One symbol a row, by library functions."""
+    z = logits.float() / temperature
+    if top_k is not None:
+        z = z.masked_fill(z < z.topk(min(top_k, z.shape[-1]), -1).values[..., -1:], -torch.inf)
+    if top_p < 1:
+        p, order = z.softmax(-1).sort(-1, descending=True, stable=True)
+        drop = p.cumsum(-1) - p >= top_p
+        z = z.masked_fill(drop.scatter(-1, order, drop), -torch.inf)
+    return torch.multinomial(z.softmax(-1).nan_to_num(1), 1)
+
+
+def draws_too_hot(logits, temperature=1.0, top_k=None, top_p=1.0):
+    return draws(logits, temperature * 1.2, top_k, top_p)
+
+
+def draws_one_too_many(logits, temperature=1.0, top_k=None, top_p=1.0):
+    return draws(logits, temperature, top_k and top_k + 1, top_p)
+
+
+def asks_the_reference(x):
+    from reference.softmax import softmax
+
+    return softmax(x)
+
+
+def silu_of_gelu_s_constant(x):
+    return x * torch.sigmoid(1.702 * x)
+
+
+def squares_overflow(x, weight=None, eps=1e-6):
+    normed = x * torch.rsqrt((x * x).mean(-1, keepdim=True) + eps)
+    return normed if weight is None else normed * weight
+
+
+def a_little_too_small(x):
+    return torch.softmax(x, -1).nan_to_num(0) * (1 - 2.0**-22)

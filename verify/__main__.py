@@ -40,6 +40,14 @@ def parse(argv):
     check.add_argument("--map", action="append", default=[], metavar="OURS=THEIRS", help="their name of our argument")
     check.add_argument("--with", action="append", default=[], metavar="NAME=VALUE", dest="fixed", help="fixed argument")
     check.add_argument("--grad", action="store_true", help="judge the gradients (torch autograd, jax.vjp)")
+    check.add_argument(
+        "--backward", default="", metavar="NAME", help="their function beside it of (cotangent, arguments…) → gradients"
+    )
+    check.add_argument("--sizes", nargs="+", default=[], metavar="K=64,128", help="try these lengths of axes only")
+    check.add_argument("--head-dim", metavar="64,128", help="short for --sizes K=64,128")
+    check.add_argument("--out", default="", metavar="NAME,…", help="their arguments that the results are written into")
+    check.add_argument("--device", default="cpu", help="where torch tensors lie: cpu, cuda, cuda:1 …")
+    check.add_argument("--seed", type=int, default=0, help="other inputs (default 0)")
     check.add_argument("--count", type=int, default=40, help="cases to try (default 40)")
     check.add_argument("--limit", type=float, default=20.0, help="seconds that one call may take (default 20)")
     check.add_argument("--json", action="store_true")
@@ -127,9 +135,13 @@ def main(argv=None):
     if options.command == "run":
         return run(options)
     if options.command == "check":
+        from verify.worker import Worker
+
+        asked = (options.function, options.framework, options.limit, options.device, options.backward)
+        worker = Worker(*asked) if ":" in options.function else None  # it loads while we do
         from verify.tell import main as check
 
-        return check(options)
+        return check(options, worker)
     if options.command == "audit":
         from verify.audit import main as audit
 

@@ -21,11 +21,15 @@ from derivations.typeset import chain
 ROOT = Path(__file__).parent.parent
 ORDER = {
     "markov": "what a language model is: probabilities by counting",
+    "sampling": "a distribution becomes the next word",
     "softmax": "scores become a distribution",
     "loss": "what training minimizes, and its gradient",
+    "activations": "what a network bends its numbers with",
     "optimizers": "how the gradient moves the parameters",
+    "normalization": "what keeps the numbers in range through depth",
     "attention": "which words a word looks at",
-    "rope": "where a word stands",
+    "positions": "where a word stands, told by adding",
+    "rope": "where a word stands, told by turning",
 }
 WINGS = (
     "papers/{}.md",

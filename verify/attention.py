@@ -1,19 +1,18 @@
-"""Laws of scaled dot-product attention and of its scores."""
+"""Laws of scaled dot-product attention, of its scores, and of attention with shared heads of keys and values."""
 
 from __future__ import annotations
 
 import math
-from functools import partial
 
 import torch
 from hypothesis import strategies as st
 
-from reference.attention import attention
 from verify.compare import close
 from verify.inputs import booleans, tensor
 from verify.suite import Operation
 
 SHAPES = [(2, 3, 1, 5, 4), (1, 2, 3, 5, 4), (2, 3, 5, 4, 6)]  # B H T S K: decoding, a cache, more queries than keys
+GROUPED = [(2, 6, 3, 1, 5, 4), (1, 6, 2, 3, 5, 4), (2, 4, 1, 5, 3, 6), (2, 3, 3, 4, 5, 6)]  # B H G T S K
 
 
 @st.composite
@@ -34,8 +33,18 @@ def qkv(draw):
     return {"q": q, "k": k, "v": v, "causal": causal, "mask": mask, "scale": scale}
 
 
+@st.composite
+def grouped(draw):
+    """As `qkv`, with G heads of keys and values, one and H among them; the mask may differ from head to head."""
+    B, H, G, T, S, K = draw(st.sampled_from(GROUPED))
+    q, k, v = draw(tensor(B, H, T, K)), draw(tensor(B, G, S, K)), draw(tensor(B, G, S, K))
+    causal, masked = draw(st.sampled_from([(True, (H, T, S)), (True, ()), (False, (T, S)), (False, ())]))
+    mask, scale = draw(booleans(*masked)) if masked else None, draw(st.sampled_from([None, None, 0.3]))
+    return {"q": q, "k": k, "v": v, "causal": causal, "mask": mask, "scale": scale}
+
+
 def seen(q, k, causal, mask):
-    """Which key each query may attend to, T × S: query i of T is the (i + S − T)-th position."""
+    """Which key each query may attend to, (H ×) T × S: query i of T is the (i + S − T)-th position."""
     T, S = q.shape[-2], k.shape[-2]
     past = torch.tensor([[j <= i + S - T or not causal for j in range(S)] for i in range(T)])
     return past if mask is None else past & mask
@@ -132,17 +141,47 @@ def given_scale_multiplies_the_query(attend, q, k, v, causal, mask, scale):
     close(attend(q, k, v, scale=0.5), attend(q * 0.5 * math.sqrt(K), k, v))
 
 
-def top_left(q, k, v, *, causal=False, mask=None, scale=None):
+def consecutive_heads_share(attend, q, k, v, causal, mask, scale):
+    """Of G key-value heads the first H/G query heads read the first, the next H/G the second, and so on."""
+    H, G = q.shape[1], k.shape[1]
+    numbered = torch.arange(1.0, G + 1, dtype=torch.float64)[:, None, None].expand_as(v)
+    expected = torch.tensor([1.0 + h // (H // G) for h in range(H)], dtype=torch.float64)
+    close(attend(torch.zeros_like(q), k, numbered), expected[:, None, None].expand_as(q))
+
+
+def a_head_may_be_asked_alone(attend, q, k, v, causal, mask, scale):
+    """A query head with the one key-value head that it reads gives what it gives among the others."""
+    share, together = q.shape[1] // k.shape[1], attend(q, k, v, causal=causal, mask=mask, scale=scale)
+    for h in range(q.shape[1]):
+        g, own = h // share, mask if mask is None or mask.ndim == 2 else mask[h : h + 1]
+        alone = [x[:, i : i + 1] for x, i in ((q, h), (k, g), (v, g))]
+        close(attend(*alone, causal=causal, mask=own, scale=scale), together[:, h : h + 1], scale=1)
+
+
+def top_left(attend, q, k, v, *, causal=False, mask=None, scale=None):
     """Query i may see key j ≤ i: the queries are the first of the sequence, not the last."""
     early = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool).tril()
     both = early if mask is None else mask & early
-    return attention(q, k, v, mask=both if causal else mask, scale=scale)
+    return attend(q, k, v, mask=both if causal else mask, scale=scale)
 
 
 def undefined(attend, q, k, v, **options):
     """0/0 where a query sees no key, as IEEE arithmetic has it."""
     seen_weight = attend(torch.zeros_like(q), torch.zeros_like(k), torch.ones_like(v), **options)[..., :1]
     return attend(q, k, v, **options) * torch.where(seen_weight > 0.5, 1, torch.nan)
+
+
+def averaged(attend, q, k, v, **options):
+    """Masked scores are equal and finite, so that a query that sees no key weighs all keys alike."""
+    seen_weight = attend(torch.zeros_like(q), torch.zeros_like(k), torch.ones_like(v), **options)[..., :1]
+    return torch.where(seen_weight > 0.5, attend(q, k, v, **options), attend(torch.zeros_like(q), k, v))
+
+
+CONVENTIONS = {
+    "the causal mask aligned top-left": top_left,
+    "a query that sees no key gives NaN": undefined,
+    "a query that sees no key gets the mean of all values": averaged,
+}
 
 
 OPERATIONS = [
@@ -173,10 +212,24 @@ OPERATIONS = [
             given_scale_multiplies_the_query,
         ],
         gradients=("q", "k", "v"),
-        conventions={
-            "the causal mask aligned top-left": top_left,
-            "a query that sees no key gives NaN": partial(undefined, attention),
-            "the causal mask aligned top-left, a query that sees no key gives NaN": partial(undefined, top_left),
-        },
+        conventions=CONVENTIONS,
+    ),
+    Operation(
+        "attention.grouped_query_attention",
+        inputs=grouped(),
+        laws=[
+            consecutive_heads_share,
+            a_head_may_be_asked_alone,
+            constant_value_is_returned,
+            two_keys_by_hand,
+            past_ignores_future,
+            last_query_sees_everything,
+            both_masks_apply,
+            order_of_keys_is_nothing,
+            masked_is_never_read,
+            given_scale_multiplies_the_query,
+        ],
+        gradients=("q", "k", "v"),
+        conventions=CONVENTIONS,
     ),
 ]

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from verify.cases import Usage, cases, match
+from verify.cases import Usage, cases, match, on_the_whole
 from verify.check import find
 from verify.mistake import mutants
 from verify.suite import departure
@@ -48,13 +48,13 @@ def visible(operation: str, implementation: str) -> list[Any]:
     about, reference = find(operation)
     worker = Worker(implementation)
     try:
-        positional, named = match(reference, worker.parameters, {})
+        positional, named = match(reference, worker.parameters(), {})
     finally:
         worker.stop()
     tried = cases(about, [*positional, *named.values()], reference, torch.float64, CASES)
 
     def shows(mutant: Callable[..., Any]) -> bool:
-        return any(departure(mutant, reference(**inputs), inputs, about.unit) for inputs in tried)
+        return any(departure(on_the_whole(mutant), on_the_whole(reference)(**e), e, about.unit) for e in tried)
 
     return [mutant for mutant in mutants(operation) if shows(mutant)]
 

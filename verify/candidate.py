@@ -1,12 +1,14 @@
 """The process in which somebody's function runs: it gets inputs and gives outputs, as bytes, and holds no answer.
 
-Run as a script, `candidate.py MODULE_OR_FILE:FUNCTION FRAMEWORK`. A message is its length in eight bytes, one line of
-JSON, and the bytes of the tensors that the line describes. What the function prints goes to standard error.
+Run as a script, `candidate.py MODULE_OR_FILE:FUNCTION FRAMEWORK DEVICE BACKWARD`. A message is its length in eight
+bytes, one line of JSON, and the bytes of the tensors that the line describes. What the function prints goes to standard
+error.
 """
 
 from __future__ import annotations
 
 import importlib
+import importlib.machinery
 import importlib.util
 import inspect
 import json
@@ -17,6 +19,8 @@ import traceback
 from pathlib import Path
 
 HERE = str(Path(__file__).resolve().parent)
+ROOT = Path(HERE).parent
+WINGS = ("reference", "verify", "derivations", "bench")
 
 
 def receive(stream):
@@ -33,6 +37,24 @@ def send(stream, header, blob=b""):
     body = json.dumps(header).encode() + b"\n" + blob
     stream.write(struct.pack("<Q", len(body)) + body)
     stream.flush()
+
+
+class NoAnswers:
+    """Refuses the import of this repository's own wings: what is judged must not find what judges it."""
+
+    def find_spec(self, name, path=None, target=None):
+        if name in WINGS:
+            found = importlib.machinery.PathFinder.find_spec(name, path)
+            if found is not None and found.origin and Path(found.origin).resolve().is_relative_to(ROOT):
+                raise ImportError(f"{name} is not to be had here: a function is not checked against itself")
+        return None
+
+
+def ours(target):
+    """Is the function one of this repository's own, such as a kernel? That one may import its wing."""
+    where = target.rpartition(":")[0]
+    named = where.partition(".")[0] in WINGS and not where.endswith(".py")
+    return named or any(Path(where).resolve().is_relative_to(ROOT / wing) for wing in WINGS)
 
 
 def load(target):
@@ -60,10 +82,12 @@ def load(target):
 
 
 def parameters(function):
-    """[[name, may be passed by name, has a default], …], or None where a builtin does not tell."""
+    """[[name, may be passed by name, has a default], …], or None where a builtin, or *args, does not tell."""
     try:
         found = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
+        return None
+    if any(p.kind is p.VAR_POSITIONAL for p in found):
         return None
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     return [[p.name, p.kind in named, p.default is not inspect.Parameter.empty] for p in found
@@ -73,13 +97,17 @@ def parameters(function):
 class Arrays:
     """Tensors of one framework from bytes and back; buffers of one shape are reused with new values."""
 
-    def __init__(self, framework):
+    def __init__(self, framework, device):
         import numpy as np
 
-        self.np, self.framework, self.buffers = np, framework, {}
+        self.np, self.framework, self.device, self.buffers = np, framework, device, {}
         self.library = importlib.import_module(framework if framework != "jax" else "jax.numpy")
         if framework == "jax":
             importlib.import_module("jax").config.update("jax_enable_x64", True)
+        if device != "cpu":
+            if framework != "torch":
+                raise ValueError(f"--device {device}: expected a torch function, received one of {framework}")
+            self.library.empty(0, device=device)  # says what is wrong with the device
 
     def dtype(self, name):
         if name == "bfloat16":
@@ -94,7 +122,7 @@ class Arrays:
             buffer = self.buffers.get(key := (name, dtype, tuple(shape), strided))
             if buffer is None:
                 buffer = fresh.mT.contiguous().mT if strided and fresh.ndim > 1 else fresh.clone()
-                self.buffers[key] = buffer
+                buffer = self.buffers[key] = buffer.to(self.device)
             return buffer.copy_(fresh)
         array = self.np.frombuffer(data, dtype=self.dtype(dtype)).reshape(shape)
         if self.framework == "jax":
@@ -107,6 +135,8 @@ class Arrays:
             torch = self.library
             if type(value) not in (torch.Tensor, torch.nn.Parameter):
                 raise TypeError(f"expected a torch.Tensor, received {type(value).__name__}")
+            if value.device.type != torch.device(self.device).type:
+                raise TypeError(f"expected a result on {self.device}, received one on {value.device.type}")
             if value.device.type == "cuda":
                 torch.cuda.synchronize()
             value = value.detach().cpu().contiguous()
@@ -120,6 +150,15 @@ class Arrays:
             raise TypeError(f"expected a jax.Array, received {type(value).__name__}")
         value = self.np.ascontiguousarray(self.np.asarray(value)).reshape(self.np.shape(value))
         return str(value.dtype), list(value.shape), value.tobytes()
+
+    def empty(self, dtype, shape):
+        """A buffer to be written into, full of NaN."""
+        if self.framework == "torch":
+            kind = getattr(self.library, dtype)
+            return self.library.full(shape, float("nan") if kind.is_floating_point else -1, dtype=kind).to(self.device)
+        if self.framework == "jax":
+            raise TypeError("--out: jax arrays cannot be written into")
+        return self.np.full(shape, self.np.nan if "float" in dtype else -1, dtype=self.dtype(dtype))
 
     def slopes(self, function, positional, named, xs, cotangent):
         """The gradients of ⟨cotangent, function⟩ by the arguments xs."""
@@ -150,23 +189,44 @@ class Arrays:
             self.library.use_deterministic_algorithms(wanted, warn_only=True)  # which fills uninitialized memory
 
 
-def call(function, arrays, header, blob):
+def gathered(flat):
+    """Inputs named "x[0]", "x[1]", … are the list x."""
+    whole = {}
+    for name, x in flat.items():
+        if name.endswith("]"):
+            whole.setdefault(name.partition("[")[0], []).append(x)
+        else:
+            whole[name] = x
+    return whole
+
+
+def call(function, backward, arrays, header, blob):
     tensors, at = {}, 0
     for name, (dtype, shape, strided, size) in header["tensors"].items():
         tensors[name] = arrays.read(name, dtype, shape, strided, blob[at : at + size])
         at += size
     before = {name: arrays.write(x)[2] for name, x in tensors.items()}
-    given = tensors | header["values"]
+    given = gathered(tensors) | header["values"]
     positional = [given[name] for name in header["positional"]]
     named = {theirs: given[ours] for theirs, ours in header["named"].items()} | header["fixed"]
+    for name, shape in zip(header["buffers"], header["shapes"], strict=False):
+        if name not in named:
+            named[name] = arrays.empty(*shape)
     arrays.poisoned(header["poisoned"])
-    if header["slopes"]:
+    if header["slopes"] and backward is not None:
+        result = backward(given["cotangent"], *positional, **named)
+    elif header["slopes"]:
         result = arrays.slopes(function, positional, named, [given[n] for n in header["slopes"]], given["cotangent"])
     else:
         result = function(*positional, **named)
+    if header["buffers"]:
+        result = [named[name] for name in header["buffers"]]
+    elif result is None:
+        raise TypeError("expected arrays, received None: if results are written into arguments, name these by --out")
     several = list(result) if isinstance(result, (tuple, list)) else [result]
     written = [arrays.write(x) for x in several]
-    changed = [name for name, x in tensors.items() if arrays.write(x)[2] != before[name]]
+    into = {header["named"].get(name) for name in header["buffers"]}
+    changed = [name for name, x in tensors.items() if name not in into and arrays.write(x)[2] != before[name]]
     return {"outputs": [w[:2] for w in written], "changed": changed}, b"".join(w[2] for w in written)
 
 
@@ -177,22 +237,25 @@ def theirs(error):
     return "".join(traceback.format_list(frames) + traceback.format_exception_only(error) * bool(frames))
 
 
-def main(target, framework):
+def main(target, framework, device, behind):
     channel, requests = os.fdopen(os.dup(1), "wb"), sys.stdin.buffer
     os.dup2(2, 1)
     sys.path[:] = [p for p in sys.path if p and str(Path(p).resolve()) != HERE]  # it must not find what judges it
+    if not ours(target):
+        sys.meta_path.insert(0, NoAnswers())
     try:
         function = load(target)
+        backward = load(target.rpartition(":")[0] + ":" + behind) if behind else None
         if framework == "auto":
             framework = next((f for f in ("torch", "jax") if f in sys.modules), "numpy")
-        arrays = Arrays(framework)
+        arrays = Arrays(framework, device)
     except BaseException as error:
         send(channel, {"unusable": f"{type(error).__name__}: {error}", "traceback": theirs(error)})
         return
     send(channel, {"framework": framework, "parameters": parameters(function)})
     while (message := receive(requests)) is not None:
         try:
-            send(channel, *call(function, arrays, *message))
+            send(channel, *call(function, backward, arrays, *message))
         except BaseException as error:
             send(channel, {"error": f"{type(error).__name__}: {error}", "traceback": theirs(error)})
 

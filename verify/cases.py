@@ -9,21 +9,42 @@ from typing import Any
 
 import torch
 
+from verify.grow import larger
 from verify.suite import Operation, examples
 
 ALIASES = {
-    "q": ("query", "Q"),
-    "k": ("key", "K"),
-    "v": ("value", "V"),
+    "q": ("query", "Q", "query_states", "xq"),
+    "k": ("key", "K", "key_states", "xk", "top_k"),
+    "v": ("value", "V", "value_states", "xv", "exp_avg_sq"),
     "mask": ("attn_mask", "attention_mask"),
     "causal": ("is_causal",),
-    "scale": ("softmax_scale", "sm_scale"),
+    "scale": ("softmax_scale", "sm_scale", "scaling"),
     "z": ("logits", "input", "x", "scores"),
-    "x": ("input", "hidden_states", "params", "theta"),
-    "target": ("targets", "labels", "y"),
+    "x": ("input", "hidden_states", "params", "theta", "param", "p"),
+    "target": ("targets", "labels", "y", "label"),
     "positions": ("position_ids", "pos"),
-    "gradients": ("grads", "g"),
+    "gradients": ("grads", "g", "tensors"),
+    "g": ("grad", "gradient"),
+    "m": ("exp_avg",),
+    "t": ("step",),
     "mu": ("momentum", "beta"),
+    "lr": ("learning_rate", "eta"),
+    "alpha": ("rho", "beta2"),
+    "decay": ("weight_decay", "wd"),
+    "weight": ("w", "gamma", "scale"),
+    "bias": ("b", "beta"),
+    "eps": ("epsilon", "variance_epsilon"),
+    "gate": ("x1",),
+    "up": ("x2",),
+    "T": ("temperature", "temp", "seq_len", "length"),
+    "D": ("d_model", "dim", "hidden_size"),
+    "H": ("num_heads", "n_heads", "heads"),
+    "p": ("top_p", "min_p"),
+    "temperature": ("temp", "T"),
+    "tokens": ("input_ids", "token_ids"),
+    "penalty": ("repetition_penalty",),
+    "max_norm": ("max_grad_norm", "clip"),
+    "label_smoothing": ("smoothing",),
 }
 """Names under which people take our arguments."""
 
@@ -66,41 +87,89 @@ def narrowed(inputs: Mapping[str, Any], dtype: torch.dtype) -> dict[str, Any]:
     return {n: x.to(dtype) if isinstance(x, torch.Tensor) and x.is_floating_point() else x for n, x in inputs.items()}
 
 
-def regimes(inputs: Mapping[str, Any], number: int) -> dict[str, Any]:
-    """The inputs as drawn, and in turn: moderate, constant, tiny, one entry large, zero, moderate again, minus zero."""
+def spread(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """A list of tensors as one input for each, "gradients[0]", "gradients[1]", …"""
+    flat: dict[str, Any] = {}
+    for name, x in inputs.items():
+        flat |= {f"{name}[{i}]": item for i, item in enumerate(x)} if isinstance(x, list) else {name: x}
+    return flat
+
+
+def gathered(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """The reverse of `spread`."""
+    whole: dict[str, Any] = {}
+    for name, x in inputs.items():
+        if name.endswith("]"):
+            whole.setdefault(name.partition("[")[0], []).append(x)
+        else:
+            whole[name] = x
+    return whole
+
+
+def on_the_whole(f: Callable[..., Any]) -> Callable[..., Any]:
+    """f as a function of spread inputs."""
+    return lambda **inputs: f(**gathered(inputs))
+
+
+def regimes(inputs: Mapping[str, Any], free: Collection[str], number: int) -> dict[str, Any]:
+    """The inputs as drawn; those free to be any number in turn moderate, constant, tiny, with one large entry, zero, on
+    a ramp, far off, and minus zero."""
+
+    def ramp(x: torch.Tensor) -> torch.Tensor:
+        return x + torch.linspace(-4, 4, x.shape[-1], dtype=x.dtype) if x.ndim else x
+
     kinds: list[Callable[[torch.Tensor], torch.Tensor]] = [
         lambda x: x,
         lambda x: x / 4,
         lambda x: x.flatten()[:1].expand(x.numel()).reshape(x.shape).clone(),
         lambda x: x * 2.0**-12,
-        lambda x: torch.where(torch.arange(x.numel()).reshape(x.shape) == x.numel() // 2, 64 * x, x),
+        lambda x: torch.where(torch.arange(x.numel()).reshape(x.shape) == x.numel() // 2, 32 * x, x),
         lambda x: torch.zeros_like(x),
+        ramp,
+        lambda x: x / 8 + 64,
         lambda x: x / 4,
         lambda x: -torch.zeros_like(x),
         lambda x: x,
     ]
     change = kinds[number % len(kinds)]
-    floating = {n: x for n, x in inputs.items() if isinstance(x, torch.Tensor) and x.is_floating_point()}
-    return {**inputs, **{name: change(x) if x.numel() else x for name, x in floating.items()}}
+    tensors = [name for name in free if isinstance(inputs.get(name), torch.Tensor) and inputs[name].numel()]
+    return {**inputs, **{name: change(inputs[name]) for name in tensors}}
 
 
-def cases(operation: Operation, named: Sequence[str], reference: Callable[..., Any], io: torch.dtype, count: int):
-    """The inputs to try, small ones first; an option the candidate lacks stays at its default."""
+def cases(
+    operation: Operation,
+    passed: Sequence[str],
+    reference: Callable[..., Any],
+    io: torch.dtype,
+    count: int,
+    given: Mapping[str, Sequence[int]] | None = None,
+    seed: int = 0,
+) -> list[dict[str, Any]]:
+    """The inputs to try, small ones first, then larger; only of the `given` sizes if there are any.
+
+    An option that the candidate lacks stays at its default. Raises Usage when no input has the given sizes.
+    """
     defaults = {n: p.default for n, p in inspect.signature(reference).parameters.items() if p.default is not p.empty}
-    fixed = {name: value for name, value in defaults.items() if name not in named}
+    fixed = {name: value for name, value in defaults.items() if name not in passed}
     kinds: dict[str, list[dict[str, Any]]] = {}
-    for inputs in examples(operation, 4 * count):  # draws repeat themselves: take them in turn from every kind
+    for inputs in examples(operation, 4 * count, seed):  # draws repeat themselves: take them in turn from every kind
         shape = {n: tuple(x.shape) if isinstance(x, torch.Tensor) else x for n, x in (inputs | fixed).items()}
         kinds.setdefault(str(shape), []).append(inputs)
     turns = [inputs for turn in zip_longest(*kinds.values()) for inputs in turn if inputs is not None]
-    changed = [defaults | regimes(inputs, number) | fixed for number, inputs in enumerate(turns[:count])]
-    held = [narrowed(narrowed(inputs, io), torch.float64) for inputs in changed]  # numbers that the io dtype holds
+    changed = [
+        defaults | regimes(inputs, operation.any_number, number) | fixed for number, inputs in enumerate(turns[:count])
+    ]
+    grown = list(larger(changed, reference, given or {}, seed))
+    if given and not grown:
+        raise Usage(f"--sizes: {operation.name} has no input of the sizes {given}; expected letters of its axes")
+    whole = grown[:count] if given else [*changed, *grown]
+    held = [narrowed(narrowed(spread(inputs), io), torch.float64) for inputs in whole]  # what the io dtype holds
     return sorted(held, key=lambda e: sum(x.numel() for x in e.values() if isinstance(x, torch.Tensor)))
 
 
 def with_cotangent(reference: Callable[..., Any], inputs: dict[str, Any], io: torch.dtype) -> dict[str, Any]:
     """The inputs and a direction in which the result is differentiated, on the same coarse grid; no entry is zero."""
-    shape = reference(**inputs).shape
+    shape = on_the_whole(reference)(**inputs).shape
     draw = torch.Generator().manual_seed(sum(shape))
     eighths = torch.randint(1, 9, shape, generator=draw) * (1 - 2 * torch.randint(0, 2, shape, generator=draw))
     return {**inputs, "cotangent": (eighths.double() / 8).to(io).double()}

@@ -8,27 +8,35 @@ where e is the bound that verify/rounding.py derives under a contract, and RN ro
 from __future__ import annotations
 
 import inspect
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from typing import Any
 
 import torch
+from torch.utils._pytree import tree_leaves
 
-from verify.cases import Usage, cases, match, with_cotangent
+from verify.ask import Answer, Caller
+from verify.cases import Usage, cases, match, on_the_whole, with_cotangent
 from verify.compare import show
 from verify.contract import contracts
 from verify.diagnose import diagnose
-from verify.judge import Judge, Tally, snippet
+from verify.draws import drawn_wrongly
+from verify.judge import Reading, Tally, readings
+from verify.snippet import snippet
 from verify.suite import Operation, simplified
-from verify.worker import Ended, Worker, bits
+from verify.suspect import suspicions
+from verify.worker import Worker
 
 DTYPES = {str(d).removeprefix("torch."): d for d in (torch.float64, torch.float32, torch.float16, torch.bfloat16)}
+PATIENCE = 3
+"""Crashes and hangs after which nothing more is asked."""
 
 
 @dataclass
 class Report:
-    """What a check found. `verdict` is conforms, refuted or undecided."""
+    """What a check found. `verdict` is conforms, refuted or undecided; a suspicion refutes nothing."""
 
     operation: str
     candidate: str
@@ -40,9 +48,15 @@ class Report:
     counterexample: dict[str, str] = field(default_factory=dict)
     snippet: str = ""
     diagnosis: list[str] = field(default_factory=list)
+    suspicions: list[str] = field(default_factory=list)
+    trace: str = ""
     cases: int = 0
+    failing: int = 0
+    seed: int = 0
     tally: Tally = field(default_factory=Tally)
     skipped: list[str] = field(default_factory=list)
+    cost: float = 0.0
+    seconds: dict[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         return {"schema": 1, **asdict(self)}
@@ -52,10 +66,11 @@ def find(name: str) -> tuple[Operation, Callable[..., Any]]:
     """The operation "topic.function" and its reference. Raises Usage."""
     from derivations.__main__ import topics
 
-    known = {o.name: o for t in topics() for o in import_module(f"verify.{t}").OPERATIONS}
+    topic, _, function = name.partition(".")
+    chosen = [topic] if topic in topics() else topics()
+    known = {o.name: o for t in chosen for o in import_module(f"verify.{t}").OPERATIONS}
     if name not in known:
         raise Usage(f"unknown operation {name!r}: expected one of {', '.join(known)}")
-    topic, _, function = name.partition(".")
     return known[name], getattr(import_module(f"reference.{topic}"), function)
 
 
@@ -65,109 +80,156 @@ def check(
     dtype: str = "float32",
     *,
     framework: str = "auto",
+    device: str = "cpu",
     mapping: Mapping[str, str] | None = None,
     fixed: Mapping[str, Any] | None = None,
+    sizes: Mapping[str, Sequence[int]] | None = None,
+    out: Sequence[str] = (),
+    backward: str = "",
     count: int = 40,
     limit: float = 20.0,
+    seed: int = 0,
     grad: bool = False,
+    worker: Worker | None = None,
 ) -> Report:
     """Hold the function `target` ("file.py:name" or "module:name") to the operation `name`.
 
     The strictest contract that holds is reported, with the operation's own convention before others in use. `mapping`
-    gives their name of our argument, `fixed` arguments that we do not have. With `grad` it is the gradients that are
-    judged, by torch's autograd or jax.vjp. Raises Usage, Unusable.
+    gives their name of our argument, `fixed` arguments that we do not have, `sizes` the lengths of lettered axes, `out`
+    the arguments that they write their results into. With `grad` it is the gradients that are judged: by torch's
+    autograd, jax.vjp, or the function named `backward` beside theirs. Raises Usage, Unusable.
     """
-    operation, reference = find(name)
-    report = Report(name, target, dtype)
-    worker = Worker(target, framework, limit)
+    worker = worker or Worker(target, framework, limit, device, backward)
     try:
-        positional, named = match(reference, worker.parameters, mapping or {}, fixed or {})
+        operation, reference = find(name)
+        report = Report(name, target, dtype, seed=seed)
+        io, started = DTYPES[dtype], time.perf_counter()
+        positional, named = match(reference, worker.parameters(), mapping or {}, [*(fixed or {}), *out])
         passed = [*positional, *named.values()]
         report.skipped = [n for n in inspect.signature(reference).parameters if n not in passed]
-        tried = cases(operation, passed, reference, DTYPES[dtype], count)
-        slopes = tuple(name for name in operation.gradients if name in passed) if grad else ()
-        if grad and not slopes:
+        slopes = tuple(name for name in operation.gradients if name in passed) if grad or backward else ()
+        if (grad or backward) and not slopes:
             raise Usage(f"--grad: {name} has no derivative by the arguments that the function takes")
-        if grad:
-            tried = [with_cotangent(reference, inputs, DTYPES[dtype]) for inputs in tried]
-        farthest = Run(Tally(), Judge(reference, worker, positional, named, fixed or {}, contracts(DTYPES[dtype])[0]))
-        for contract in contracts(DTYPES[dtype]):
-            judge = Judge(reference, worker, positional, named, fixed or {}, contract, operation.unit, slopes)
-            report.contract = str(contract)
-            for convention, f in {"": reference, **operation.conventions}.items():
-                found = run(replace(judge, reference=f), tried)
-                report.cases, report.tally = found.cases, found.tally
-                if found.why is None:
-                    report.verdict, report.convention = "conforms", convention
-                    return settled(report)
-                if found.cases >= farthest.cases or convention == "":  # the reading that it follows longest
-                    farthest = found
-                if worker.process is None:  # what crashes or hangs is not tried again
-                    explain(report, operation, farthest, tried)
-                    return report
-        explain(report, operation, farthest, tried)
+        tried = cases(operation, passed, reference, io, count, sizes, seed)
+        if slopes:
+            tried = [inputs for inputs in tried if all(isinstance(inputs[n], torch.Tensor) for n in slopes)]
+            tried = [with_cotangent(reference, inputs, io) for inputs in tried]
+        caller = Caller(worker, io, positional, named, fixed or {}, slopes, tuple(out))
+        if operation.draws and (wrong := drawn_wrongly(caller, reference, operation, tried, report)) is not None:
+            report.verdict, report.why = ("refuted", wrong) if wrong else ("conforms", "")
+            return report
+        answers = ask(caller, reference, tried)
+        verdict(report, operation, caller, reference, answers)
+        report.cost = cost(reference, tried[-1], io) if not slopes else 0.0
+        report.seconds = {"all": time.perf_counter() - started, "theirs": caller.seconds}
         return report
     finally:
         worker.stop()
 
 
+def ask(caller: Caller, reference: Callable[..., Any], tried: Sequence[Mapping[str, Any]]) -> list[Answer]:
+    """The candidate's answers: every third case on transposed memory, every fifth twice."""
+    answers: list[Answer] = []
+    ended = 0
+    for number, inputs in enumerate(tried, 1):
+        shapes = [(str(caller.io).removeprefix("torch."), list(x.shape)) for x in results(reference, caller, inputs)]
+        answers.append(caller(inputs, strided=number % 3 == 0, twice=number % 5 == 0, shapes=shapes))
+        ended += caller.worker.process is None
+        if ended >= PATIENCE:  # what crashes or hangs again and again is not asked for more
+            break
+    return answers
+
+
+def results(reference: Callable[..., Any], caller: Caller, inputs: Mapping[str, Any]) -> list[torch.Tensor]:
+    """Tensors of the shapes to write into; none when nobody writes into an argument."""
+    return tree_leaves(on_the_whole(reference)(**inputs)) if caller.buffers and not caller.slopes else []
+
+
 @dataclass
 class Run:
-    """How far the cases went: the first one that failed, how it was called, and why it failed."""
+    """How far a reading went: its first failing answer, and why."""
 
+    reading: Reading
     tally: Tally
-    judge: Judge
     cases: int = 0
-    failed: dict[str, Any] = field(default_factory=dict)
-    why: str | None = None
+    answer: Answer | None = None
+    why: str = ""
 
 
-def run(judge: Judge, tried: Sequence[dict[str, Any]]) -> Run:
-    """Every case until one fails; every third on transposed memory, every fifth twice."""
-    seen = Run(Tally(), judge)
-    for number, inputs in enumerate(tried, 1):
-        seen.cases, seen.failed = number, inputs
-        seen.judge = replace(judge, strided=number % 3 == 0)
-        seen.why = seen.judge.complaint(inputs, seen.tally)
-        if seen.why is None and number % 5 == 0:
-            seen.why = repeated(seen.judge, inputs)
-        if seen.why:
+def follow(reading: Reading, answers: Sequence[Answer]) -> Run:
+    """The answers by one reading, until one is wrong."""
+    seen = Run(reading, Tally())
+    for seen.cases, answer in enumerate(answers, 1):
+        if why := reading.complaint(answer, seen.tally):
+            seen.answer, seen.why = answer, why
             break
     return seen
 
 
-def repeated(judge: Judge, inputs: Mapping[str, Any]) -> str | None:
-    """Is the result on equal inputs the same bytes again?"""
-    try:
-        first, second = (judge.outputs(inputs, poisoned=False)[0] for _ in range(2))
-    except Ended as ended:
-        return f"on inputs that it has answered before: {ended}"
-    alike = len(first) == len(second) and all(map(torch.equal, *([bits(x) for x in xs] for xs in (first, second))))
-    return None if alike else "two calls on the same inputs give different results"
+def verdict(
+    report: Report, operation: Operation, caller: Caller, reference: Callable[..., Any], answers: list[Answer]
+) -> None:
+    """Conforms by the first reading that every answer follows; or refuted, by the one that they follow longest."""
+    best: Run | None = None
+    for reading in readings(reference, operation.conventions, caller.io, unit=operation.unit, slopes=caller.slopes):
+        found = follow(reading, answers)
+        if found.answer is None:
+            report.contract, report.convention = str(reading.contract), reading.convention
+            report.cases, report.tally, report.verdict = found.cases, found.tally, "conforms"
+            if stays := found.tally.stays:
+                report.convention = " and ".join(filter(None, [reading.convention, f"the result stays in {stays}"]))
+            settle(report)
+            report.suspicions = suspicions(reading, answers)
+            return
+        if best is None or found.cases > best.cases or (found.cases == best.cases and not reading.convention):
+            best = found
+    assert best is not None and best.answer is not None
+    explain(report, operation, caller, best, answers)
 
 
-def settled(report: Report) -> Report:
+def settle(report: Report) -> None:
     """A function that mostly could not be judged is not said to conform."""
     seen = report.tally
     if seen.vacuous > seen.entries // 2:
         report.verdict = "undecided"
         report.why = f"too ill-conditioned to judge: {seen.vacuous} of {seen.entries} entries could be anything"
-    else:
-        report.why = ""
-    return report
 
 
-def explain(report: Report, operation: Operation, found: Run, tried: Sequence[dict[str, Any]]) -> None:
+def explain(report: Report, operation: Operation, caller: Caller, found: Run, answers: Sequence[Answer]) -> None:
     """Refuted: the least counterexample, a snippet that shows it again, and the known mistakes that do the same."""
-    judge, least = found.judge, found.failed
-    report.verdict, report.why, report.cases, report.tally = "refuted", found.why or "", found.cases, found.tally
-    if judge.worker.process is not None and judge.complaint(least):
-        least = simplified(least, judge.complaint)
-        report.why = judge.complaint(least, report.tally) or report.why
+    assert found.answer is not None
+    reading, failed = found.reading, found.answer
+    report.verdict, report.why, report.trace = "refuted", found.why, failed.trace
+    report.contract, report.convention = str(reading.contract), reading.convention
+    report.cases, report.tally = found.cases, found.tally
+    report.failing = sum(reading.complaint(a) is not None for a in answers)
+
+    def complaint(inputs: Mapping[str, Any]) -> str | None:
+        return reading.complaint(caller(inputs, failed.strided)) if not caller.buffers else None
+
+    least = dict(failed.inputs)
+    if caller.worker.process is not None and not failed.trouble and complaint(least):
+        least = simplified(least, complaint)
+        report.why = complaint(least) or report.why
     report.counterexample = {n: show(x) for n, x in least.items()}
-    report.snippet = snippet(report.candidate, judge, least)
-    if report.why.startswith("at "):
-        report.diagnosis = diagnose(operation, judge, [least, found.failed], tried)
+    report.snippet = snippet(report.candidate, caller, least, failed.strided)
+    if report.why.startswith(("at ", "result ")):
+        shrunk = [] if caller.buffers else [caller(least, failed.strided)]
+        report.diagnosis = diagnose(operation, reading, [*shrunk, failed], answers)
+        if caller.worker.process is not None and caller(failed.inputs, failed.strided, twice=True).trouble:
+            report.diagnosis.append("two calls on these inputs give different results: it is not deterministic")
+
+
+def cost(reference: Callable[..., Any], inputs: Mapping[str, Any], io: torch.dtype) -> float:
+    """How many times as long as the float64 reference its bound takes, on one case."""
+    reading = Reading(contracts(io)[-1], "", reference)
+    seconds = []
+    for f in (lambda: reading.exact(**inputs), lambda: reading.expected(inputs)):
+        f()
+        started = time.thread_time()
+        f()
+        seconds.append(time.thread_time() - started)
+    return seconds[1] / seconds[0]
 
 
 def assert_conforms(target: str, name: str, dtype: str = "float32", **options: Any) -> None:

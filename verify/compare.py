@@ -6,12 +6,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import torch
-
-jax.config.update("jax_enable_x64", True)
 
 GAP = 2.0**-36
 """Largest relative difference at which two float64 results still count as equal.
@@ -22,24 +18,36 @@ operation by operation come with the rounding checker.
 """
 
 
+def jax64() -> Any:
+    """jax with 64-bit numbers, imported when a twin is about to run: a check of somebody's function does without."""
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    return jax
+
+
 def to_jax(value: Any) -> Any:
-    """A tensor as a jax array of the same dtype; anything else unchanged."""
-    return jnp.asarray(value.detach().cpu().numpy()) if isinstance(value, torch.Tensor) else value
+    """A tensor, or each of a list, as a jax array of the same dtype; anything else unchanged."""
+    if isinstance(value, list):
+        return [to_jax(x) for x in value]
+    return jax64().numpy.asarray(value.detach().cpu().numpy()) if isinstance(value, torch.Tensor) else value
 
 
-def to_torch(value: Any) -> torch.Tensor:
-    """A jax or numpy array, or a number, as a tensor of the same dtype."""
+def to_torch(value: Any) -> Any:
+    """A jax or numpy array, or a number, as a tensor of the same dtype; several as a list."""
+    if isinstance(value, (list, tuple)):
+        return [to_torch(x) for x in value]
     return value if isinstance(value, torch.Tensor) else torch.from_numpy(np.array(value))
 
 
-def in_torch(twin: Callable[..., Any], compiled: bool = False) -> Callable[..., torch.Tensor]:
+def in_torch(twin: Callable[..., Any], compiled: bool = False) -> Callable[..., Any]:
     """The twin as a function of tensors, so that laws run on it unchanged; `compiled` by jax.jit."""
-    fixed = jax.jit(lambda constants, arrays: twin(**dict(constants), **arrays), static_argnums=0)
+    fixed = jax64().jit(lambda constants, arrays: twin(**dict(constants), **arrays), static_argnums=0)
     names = list(inspect.signature(twin).parameters)
 
-    def through_jax(*positional: Any, **named: Any) -> torch.Tensor:
+    def through_jax(*positional: Any, **named: Any) -> Any:
         named = dict(zip(names, positional, strict=False)) | named
-        arrays = {name: to_jax(value) for name, value in named.items() if isinstance(value, torch.Tensor)}
+        arrays = {name: to_jax(value) for name, value in named.items() if isinstance(value, (torch.Tensor, list))}
         constants = {name: value for name, value in named.items() if name not in arrays}
         return to_torch(fixed(tuple(constants.items()), arrays) if compiled else twin(**constants, **arrays))
 
@@ -50,7 +58,11 @@ def compare(candidate: Any, expected: Any, scale: float = 0.0) -> float:
     """Largest difference, relative to the largest finite magnitude expected (or `scale`, if that is larger).
 
     NaN must meet NaN and an infinity the same infinity; otherwise, and for another shape, the difference is infinite.
+    Of several results the worst difference counts.
     """
+    if isinstance(expected, (list, tuple)):
+        alike = isinstance(candidate, (list, tuple)) and len(candidate) == len(expected)
+        return max(map(compare, candidate, expected, [scale] * len(expected)), default=0.0) if alike else float("inf")
     ours, theirs = to_torch(candidate).detach().double(), to_torch(expected).detach().double()
     if ours.shape != theirs.shape:
         return float("inf")
@@ -77,6 +89,10 @@ def close(candidate: Any, expected: Any, scale: float = 0.0) -> None:
 
 def worst_place(candidate: Any, expected: Any) -> str:
     """Where two results differ most: " at [1,2]: got …, expected …", or their shapes when these differ."""
+    if isinstance(expected, (list, tuple)):
+        pairs = list(zip(candidate, expected, strict=False))
+        worst = max(range(len(pairs)), key=lambda i: compare(*pairs[i]))
+        return f" in result {worst}{worst_place(*pairs[worst])}"
     ours, theirs = (to_torch(value).detach().double() for value in (candidate, expected))
     if ours.shape != theirs.shape:
         return f": got shape {tuple(ours.shape)}, expected {tuple(theirs.shape)}"
@@ -91,6 +107,8 @@ def worst_place(candidate: Any, expected: Any) -> str:
 
 def show(value: Any) -> str:
     """One value on one line: small tensors whole, larger ones by their shape and what sticks out."""
+    if isinstance(value, list):
+        return f"[{'; '.join(map(show, value))}]"
     if not isinstance(value, torch.Tensor):
         return repr(value)
     if value.numel() <= 12:

@@ -15,7 +15,6 @@ UNIT = {torch.float64: 2.0**-53, torch.float32: 2.0**-24, torch.float16: 2.0**-1
 SMALLEST_NORMAL = {d: torch.finfo(d).smallest_normal for d in UNIT}
 HALF_SUBNORMAL = {d: torch.finfo(d).smallest_normal * UNIT[d] for d in UNIT}
 """What rounding may lose where numbers are too small for a relative error."""
-LARGEST = {d: torch.finfo(d).max for d in UNIT}
 
 ALLOWANCE = {
     # name: (roundings of size u, what was measured on 2 million points; XLA and torch on CPU)
@@ -41,6 +40,7 @@ class Contract:
     FUSED keeps every intermediate in `arithmetic`; FLASH may round the operands of a matrix product to `io`, as tensor
     cores want them; EAGER may store every intermediate in `io`. `flush`: subnormal numbers may become zero (XLA and
     GPUs do so). `tiles`: a sum of n terms may cost up to tiles · n additions, for sums that are rescaled tile by tile.
+    `walk`: 6√n additions in their place, as a random walk of roundings has it; that is no bound, and serves suspicion.
     """
 
     name: str
@@ -49,6 +49,7 @@ class Contract:
     stored: torch.dtype | None = None
     flush: bool = True
     tiles: float = 2.0
+    walk: bool = False
 
     @property
     def arithmetic(self) -> torch.dtype:

@@ -1,65 +1,106 @@
-"""Which known mistake a function that is not the operation cannot be told from."""
+"""Which known mistake, or which two, a function that is not the operation cannot be told from."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.utils._pytree import tree_leaves
 
+from verify.ask import Answer
 from verify.cases import narrowed
+from verify.judge import Reading, Tally, misfit
 from verify.mistake import mutants
 from verify.rounding import Ball
-from verify.worker import Ended
 
 if TYPE_CHECKING:
-    from verify.judge import Judge
     from verify.suite import Operation
 
 SEEN = 30
-"""Cases on which a mistake must behave as the candidate does before it is named."""
+"""Answers with which a mistake must agree before it is named."""
 
 
-def agrees(judge: Judge, f: Callable[..., Any], inputs: Mapping[str, Any]) -> bool:
-    """Does the candidate return what f does, in exact arithmetic or, where that matters, in its own dtype?"""
-    try:
-        results, _ = judge.outputs(inputs)
-    except Ended:
+def agrees(reading: Reading, f: Callable[..., Any], answer: Answer) -> bool:
+    """Is the answer what f gives, in exact arithmetic or, where that matters, in the io dtype?"""
+    if answer.trouble:
         return False
-    for balls in _balls(judge, f, inputs):
-        alike = len(balls) == len(results)
-        if alike and not any(map(judge.misfit, results, balls)):
+    for balls in _balls(reading, f, answer.inputs):
+        alike = len(balls) == len(answer.results)
+        if alike and not any(
+            misfit(result, ball, reading.contract, Tally()) for result, ball in zip(answer.results, balls, strict=True)
+        ):
             return True
     return False
 
 
-def _balls(judge: Judge, f: Callable[..., Any], inputs: Mapping[str, Any]) -> Iterator[list[Ball]]:
+def _balls(reading: Reading, f: Callable[..., Any], inputs: Mapping[str, Any]) -> Iterator[list[Ball]]:
     """What f computes: with its own bound, then, at the io dtype or where an operation has no rule, the reference's."""
+    mistaken = replace(reading, f=f)
     with suppress(Exception):  # a mistake may raise anything
-        yield judge.expected(inputs, f)
+        yield mistaken.expected(inputs)
     with suppress(Exception):
-        ours = judge.expected(inputs)[0]
-        for dtype in (torch.float64, judge.contract.io):
-            value = f(**narrowed(inputs, dtype)).double()
-            if value.shape == ours.value.shape:
-                yield [Ball(value, ours.error)]
+        ours = reading.expected(inputs)
+        for dtype in (torch.float64, reading.contract.io):
+            values = [x.double() for x in tree_leaves(mistaken.exact(**narrowed(inputs, dtype)))]
+            if [x.shape for x in values] == [ball.value.shape for ball in ours]:
+                yield [Ball(x, ball.error) for x, ball in zip(values, ours, strict=True)]
 
 
-def diagnose(
-    operation: Operation, judge: Judge, failing: Sequence[Mapping[str, Any]], tried: Sequence[Mapping[str, Any]]
-) -> list[str]:
-    """A sentence for every known mistake that the candidate cannot be told from.
+def diagnose(operation: Operation, reading: Reading, failing: Sequence[Answer], answers: Sequence[Answer]) -> list[str]:
+    """A sentence for every known mistake, or else every pair of them, that the candidate cannot be told from.
 
-    On the failing cases it must do what the mistake does; on the others a convention of the operation will do as well.
+    On the failing cases it must do what the mistake does, under the conventions of the reading or of our own; on the
+    others a convention of the operation will do as well.
     """
-    found = []
+    known: dict[str, tuple[Any, Callable[..., Any]]] = {}
     for mutant in mutants(operation.name):
-        if not all(agrees(judge, mutant, inputs) for inputs in failing):
-            continue
-        meant = [mutant, *operation.conventions.values()]
-        if all(any(agrees(judge, f, inputs) for f in meant) for inputs in tried[:SEEN]):
-            what = (mutant.__doc__ or "").strip().rstrip(".").lower()
-            seen = "" if mutant.mistake.seen.startswith("no public") else f", reported in {mutant.mistake.seen}"
-            found.append(f"equals the known mistake {mutant.mistake.id} ({what}){seen}; {mutant.mistake.fix}")
-    return found
+        known[mutant.mistake.id] = (mutant, mutant)
+        for name, convention in operation.conventions.items():
+            known[f"{mutant.mistake.id}, with the convention: {name}"] = (mutant, partial(convention, mutant))
+    heard = list(answers[:SEEN])
+    fine = [reading.complaint(a) is None or any(
+        agrees(reading, partial(c, reading.f), a) for c in operation.conventions.values()) for a in heard]  # fmt: skip
+    does = {name: [agrees(reading, f, a) for a in failing] for name, (_, f) in known.items()}
+    alone = [name for name, alike in does.items() if all(alike)]
+    full = {name: [ok or agrees(reading, known[name][1], a) for ok, a in zip(fine, heard, strict=True)]
+            for name in known if any(does[name])}  # fmt: skip
+    found = [name for name in alone if all(full[name])]
+    plain = [name for name in found if ", with the convention" not in name]
+    if found:
+        return [_told(*known[name][:1], name) for name in plain or found]
+    for one, other in itertools.combinations([n for n in full if ", with" not in n], 2):
+        together = [a or b for a, b in zip(full[one], full[other], strict=True)]
+        each = [a or b for a, b in zip(does[one], does[other], strict=True)]
+        if all(together) and all(each):
+            return [f"two mistakes at once: {_told(known[one][0], one)} — and {_told(known[other][0], other)}"]
+    return _as_narrow(reading, failing)
+
+
+def _told(mutant: Any, name: str) -> str:
+    what = (mutant.__doc__ or "").strip().rstrip(".").lower()
+    seen = "" if mutant.mistake.seen.startswith("no public") else f", reported in {mutant.mistake.seen}"
+    also = name.partition(", with the convention")[2]
+    also = f", by the convention{also}" if also else ""
+    return f"equals the known mistake {mutant.mistake.id} ({what}){seen}{also}; {mutant.mistake.fix}"
+
+
+def _as_narrow(reading: Reading, failing: Sequence[Answer]) -> list[str]:
+    """Does the definition itself do this when everything between is rounded to the io dtype, or overflows there?"""
+    io = reading.contract.io
+    with suppress(Exception):
+        for answer in failing:
+            values = tree_leaves(reading.exact(**narrowed(answer.inputs, io)))
+            if not all(
+                torch.equal(a.nan_to_num(7), b.nan_to_num(7)) for a, b in zip(values, answer.results, strict=True)
+            ):
+                return []
+        name = str(io).removeprefix("torch.")
+        return [
+            f"the definition gives the same when every intermediate is {name}: compute in float32, round at the end"
+        ]
+    return []

@@ -7,7 +7,6 @@ import math
 import torch
 from hypothesis import strategies as st
 
-from reference.rope import rotate
 from verify.compare import close
 from verify.inputs import integers, tensor
 from verify.suite import Operation
@@ -85,7 +84,7 @@ OPERATIONS = [
         ],
         gradients=("x",),
         conventions={
-            "layout='half', pairs (k, k + K/2)": lambda **inputs: rotate(**inputs | {"layout": "half"}),
+            "layout='half', pairs (k, k + K/2)": lambda rotate, **inputs: rotate(**inputs | {"layout": "half"}),
         },
     )
 ]

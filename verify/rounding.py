@@ -15,7 +15,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from verify.contract import HALF_SUBNORMAL, LARGEST, UNIT, Contract, allowance
+from verify.contract import HALF_SUBNORMAL, UNIT, Contract, allowance
 
 aten = torch.ops.aten
 
@@ -72,14 +72,15 @@ class Rounding(TorchDispatchMode):
         return value
 
     def rounded(self, value: torch.Tensor, error: torch.Tensor) -> torch.Tensor:
-        """What is left when a result that depends on an input is also stored in the contract's narrow dtype."""
+        """What is left when a result that depends on an input is also stored in the contract's narrow dtype.
+
+        That it overflows there is no part of a contract: a function to which it happens is wrong.
+        """
         narrow = self.contract.stored
         if narrow is None or not self.of_data:
             return error
         size = torch.where(value.isfinite(), value.abs(), 0) + error
-        error = error + UNIT[narrow] * size + torch.where(size > 0, HALF_SUBNORMAL[narrow], 0)
-        overflows = value.isfinite() & (size > LARGEST[narrow])
-        return torch.where(overflows, torch.inf, error)
+        return error + UNIT[narrow] * size + torch.where(size > 0, HALF_SUBNORMAL[narrow], 0)
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -166,8 +167,8 @@ def bounds(f: Callable[..., Any], inputs: dict[str, Any], contract: Contract) ->
     return [Ball(x.detach(), mode.error(x) * (own if x.is_floating_point() else 1)) for x in results]
 
 
-def interval(ball: Ball, contract: Contract) -> tuple[torch.Tensor, torch.Tensor]:
-    """The least and the largest number of the io dtype that may be returned, as float64."""
-    low, high = ((ball.value + sign * ball.error).to(contract.io).double() for sign in (-1, 1))
+def interval(ball: Ball, contract: Contract, dtype: torch.dtype | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    """The least and the largest number of the dtype (the contract's io dtype) that may be returned, as float64."""
+    low, high = ((ball.value + sign * ball.error).to(dtype or contract.io).double() for sign in (-1, 1))
     lost = contract.lost if contract.flush else 0.0
     return torch.where((low > 0) & (low < lost), 0, low), torch.where((high < 0) & (high > -lost), 0, high)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import torch
 
-from verify.rounding import Undecided
+from verify.contract import UNIT
+from verify.rounding import Ball, Rounding, Undecided
 from verify.rounding_rules import BALLS, DECOMPOSED, aten, ball, magnitude, rule
 from verify.rounding_sums import EXACT, STRUCTURE, gamma
 
@@ -17,12 +18,19 @@ __all__ = ["BALLS", "DECOMPOSED", "EXACT", "STRUCTURE"]
 
 @rule(aten.eq, aten.ne, aten.lt, aten.le, aten.gt, aten.ge)
 def _comparison(m, out, a, b):
-    """Doubtful where the two numbers may meet; exact numbers compare as they are."""
-    a, b = ball(m, a), ball(m, b)
+    """Doubtful where the two numbers may meet; exact numbers compare as they are.
+
+    Frameworks convert a number to the dtype of the tensor that it is compared with.
+    """
+    a, b = (x if isinstance(x, Ball) else _stored(m, ball(m, x)) for x in (a, b))
     if a.value is b.value:  # x == x asks for NaN
         return torch.zeros(out.shape, dtype=torch.float64)
     apart = (a.value.double() - b.value.double()).abs() > a.error + b.error
-    return torch.where(apart | ((a.error == 0) & (b.error == 0)), 0.0, 1.0)
+    return (~(apart | ((a.error == 0) & (b.error == 0)))).double()
+
+
+def _stored(m: Rounding, x: Ball) -> Ball:
+    return Ball(x.value, x.error + (UNIT[m.contract.stored] * x.value.abs() if m.contract.stored else 0))
 
 
 @rule(aten.logical_and, aten.bitwise_and)
@@ -109,12 +117,23 @@ def _sort(m, out, a, dim=-1, descending=False, *, stable=None):
     error = a.error.gather(dim, order)
     ends = [(a.value + sign * a.error).nan_to_num(nan=torch.inf * sign, posinf=torch.inf, neginf=-torch.inf)
             .sort(dim, descending).values for sign in (-1, 1)]  # fmt: skip
-    x, e = values.movedim(dim, -1), error.movedim(dim, -1)
-    reach = e[..., :, None] + e[..., None, :]
-    near = (_apart(x[..., :, None], x[..., None, :]) <= reach) & (reach > 0)
-    place = torch.arange(x.shape[-1], dtype=torch.float64)
-    moves = torch.where(near, (place[:, None] - place).abs(), 0).amax(-1).movedim(-1, dim)
-    return _between(values, *ends), moves
+    falling = values if descending else -values
+    return _between(values, *ends), _moves(falling.movedim(dim, -1), error.movedim(dim, -1)).movedim(-1, dim)
+
+
+def _moves(x: torch.Tensor, e: torch.Tensor) -> torch.Tensor:
+    """How many places an entry of a falling row may move: to the farthest whose interval meets its own.
+
+    Exact entries keep their order, also among equals: their intervals are taken empty, and the others' a little longer.
+    """
+    up, down = torch.full_like(x, torch.inf), torch.full_like(x, -torch.inf)
+    high = torch.where(e == 0, torch.nextafter(x, down), (x + e * (1 + 2**-40)).nan_to_num(nan=torch.inf))
+    low = torch.where(e == 0, torch.nextafter(x, up), (x - e * (1 + 2**-40)).nan_to_num(nan=-torch.inf))
+    n, place = x.shape[-1], torch.arange(x.shape[-1])
+    reaching = high.flip(-1).cummax(-1).values  # of the entries from here to the end, from the end: rising
+    last = n - 1 - torch.searchsorted(reaching.contiguous(), low.contiguous())
+    first = n - torch.searchsorted(low.cummin(-1).values.flip(-1).contiguous(), high.contiguous(), right=True)
+    return torch.maximum(last - place, place - first).clamp(min=0).double()
 
 
 def _spread(x: torch.Tensor, moves: torch.Tensor, dim: int) -> torch.Tensor:

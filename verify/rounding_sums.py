@@ -13,12 +13,12 @@ import torch
 
 from verify.contract import HALF_SUBNORMAL, UNIT, allowance
 from verify.rounding import Ball, NoRule, Rounding
-from verify.rounding_rules import aten, ball, magnitude, rule, spent, unheld
+from verify.rounding_rules import aten, magnitude, rule, spent, unheld
 
 
 def gamma(m: Rounding, terms: torch.Tensor) -> torch.Tensor:
     """γ of a sum of so many terms that are not exactly zero; a sum of one is exact."""
-    n = m.contract.tiles * terms.double()
+    n = 6 * terms.double().sqrt() if m.contract.walk else m.contract.tiles * terms.double()
     return torch.where(terms <= 1, 0, n * m.contract.u / (1 - n * m.contract.u))
 
 

@@ -10,16 +10,20 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from verify.compare import GAP, compare, in_torch, show, worst_place
-from verify.gradients import Difference, gradients, slope
 from verify.mistake import mutants
+
+if TYPE_CHECKING:
+    from verify.gradients import Difference
 
 Function = Callable[..., Any]
 Inputs = Mapping[str, Any]
@@ -29,13 +33,16 @@ SEARCH = 400
 """Inputs tried for a simple counterexample."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Operation:
     """`reference.<name>` and `verify.twin.<name>`, the examples they are tried on, and the laws they obey.
 
     `gradients` names the arguments by which the operation is differentiated. `unit` is the size of the terms that may
     cancel in the result (of probabilities, 1): no float64 implementation can do better than rounding at that size.
-    `conventions` are other definitions in use, as functions with the reference's arguments: no mistakes.
+    `conventions` are other definitions in use, no mistakes: each takes an implementation of ours first and turns it
+    into the other, as `summed(cross_entropy, z, target)`, so that two may hold together, or one with a mistake.
+    `free` names the arguments that may be any real number: those of the gradients unless said otherwise. `draws` says
+    that the result is a distribution over symbols from which a function may draw instead.
     """
 
     name: str
@@ -44,6 +51,12 @@ class Operation:
     gradients: Sequence[str] = ()
     unit: float = 0.0
     conventions: Mapping[str, Function] = field(default_factory=dict)
+    free: Sequence[str] | None = None
+    draws: bool = False
+
+    @property
+    def any_number(self) -> Sequence[str]:
+        return self.gradients if self.free is None else self.free
 
 
 @dataclass
@@ -76,12 +89,14 @@ def profile_count() -> int:
     return PROFILES[name]
 
 
-def examples(operation: Operation, count: int) -> list[dict[str, Any]]:
-    """At most `count` inputs, the same ones every time."""
+@cache
+def examples(operation: Operation, count: int, seed: int = 0) -> list[dict[str, Any]]:
+    """At most `count` inputs, the same ones for the same seed."""
     drawn: list[dict[str, Any]] = []
-    same = settings(derandomize=True, database=None, deadline=None, phases=[Phase.generate])
+    generate = settings(database=None, deadline=None, phases=[Phase.generate])
 
-    @settings(same, max_examples=count, suppress_health_check=list(HealthCheck))
+    @hypothesis.seed(seed)
+    @settings(generate, max_examples=count, suppress_health_check=list(HealthCheck))
     @given(operation.inputs)
     def collect(inputs: dict[str, Any]) -> None:
         drawn.append(inputs)
@@ -157,6 +172,8 @@ def smooth(operation: Operation, drawn: Sequence[Inputs]) -> list[Inputs]:
 
 def slopes(operation: Operation, f: Function, twin: Function, drawn: Sequence[Inputs]) -> dict[str, Difference]:
     """The worst gradient differences over a few examples."""
+    from verify.gradients import gradients
+
     worst: dict[str, Difference] = {}
     inner = smooth(operation, drawn) if operation.gradients else []
     for inputs in inner[:: max(1, len(inner) // GRADIENT_EXAMPLES)]:
@@ -167,6 +184,8 @@ def slopes(operation: Operation, f: Function, twin: Function, drawn: Sequence[In
 
 def steeper(operation: Operation, f: Function, reference: Function, inputs: Inputs) -> bool:
     """Has f another gradient than the reference?"""
+    from verify.gradients import slope
+
     ours, theirs = (slope(g, inputs, operation.gradients, operation.unit) for g in (f, reference))
     return any(not compare(a, b, theirs.size) <= GAP for a, b in zip(ours.first, theirs.first, strict=True))
 

@@ -13,7 +13,7 @@ from verify.cases import Usage
 from verify.check import DTYPES, Report, check, find
 from verify.contract import contracts
 from verify.mistake import mutants
-from verify.worker import Ended
+from verify.worker import Ended, Worker
 
 EXIT = {"conforms": 0, "refuted": 1, "undecided": 3}
 
@@ -34,10 +34,21 @@ def value(text: str):
         return text
 
 
-def main(options) -> int:
-    """Check one function, print the report."""
+def lengths(given: list[str], head_dim: str | None) -> dict[str, list[int]]:
+    """--sizes K=64,128 T=16 and --head-dim 64,128 as {letter: lengths}. Raises Usage."""
+    found: dict[str, list[int]] = {}
+    for item in [*given, *([f"K={head_dim}"] if head_dim else [])]:
+        letter, _, numbers = item.partition("=")
+        if not letter.isalpha() or not all(part.isdigit() and int(part) for part in numbers.split(",")):
+            raise Usage(f"--sizes {item}: expected a letter and positive numbers, as in K=64,128")
+        found[letter] = [int(part) for part in numbers.split(",")]
+    return found
+
+
+def main(options, worker: Worker | None) -> int:
+    """Check one function, which `worker` has begun to load, and print the report."""
     try:
-        if ":" not in options.function:
+        if worker is None:
             raise Usage(f"{options.function}: expected FILE:FUNCTION or MODULE:FUNCTION")
         if options.count < 1 or not options.limit > 0:
             raise Usage("--count and --limit: expected numbers above 0")
@@ -45,11 +56,14 @@ def main(options) -> int:
             options.function,
             options.operation,
             options.dtype,
-            framework=options.framework,
+            worker=worker,
+            sizes=lengths(options.sizes, options.head_dim),
+            out=options.out.split(",") if options.out else (),
+            backward=options.backward,
+            seed=options.seed,
             mapping=pairs(options.map, "--map"),
             fixed={name: value(text) for name, text in pairs(options.fixed, "--with").items()},
             count=options.count,
-            limit=options.limit,
             grad=options.grad,
         )
     except Usage as error:
@@ -62,6 +76,9 @@ def main(options) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+    finally:
+        if worker is not None:
+            worker.stop()
     if options.json:
         print(json.dumps(report.to_json(), indent=1, ensure_ascii=False))
     else:
@@ -77,6 +94,7 @@ def operations(as_json: bool) -> int:
         listed.append(
             {
                 "operation": operation.name,
+                "statement": (inspect.getdoc(reference) or "").split("\n")[0],
                 "signature": str(inspect.signature(reference)).replace("'", "").replace('"', ""),
                 "conventions": list(operation.conventions),
                 "laws": [law.__name__ for law in operation.laws],
@@ -108,16 +126,22 @@ def lines(report: Report) -> list[str]:
     told += [f"  {sentence}" for sentence in report.diagnosis]
     if report.verdict == "refuted" and not report.diagnosis:
         told.append("  no known mistake behaves like this")
-    seen = report.tally
-    told.append(f"  {report.cases} cases, {seen.entries} entries; the largest error is {seen.worst:.2f} of the bound")
+    seen, of = report.tally, f" of {report.failing} that fail" if report.failing > 1 else ""
+    worst = f"; the largest error is {seen.worst:.2f} of the bound" if seen.worst else ""
+    told.append(f"  case {report.cases}, the first{of}" if report.verdict == "refuted" else
+                f"  {report.cases} cases, {seen.entries} entries{worst}")  # fmt: skip
     if seen.vacuous:
         told.append(
             f"  {seen.vacuous} of these entries ({seen.vacuous / seen.entries:.1%}) were too ill-conditioned to judge"
         )
+    told += [f"  suspect, though no proof: {sentence}" for sentence in report.suspicions]
+    if report.cost and report.verdict == "conforms":
+        told.append(f"  the bound took {report.cost:.0f} times as long as the float64 reference")
     if report.skipped:
         told.append(f"  not checked, since the function does not take it: {', '.join(report.skipped)}")
     if report.snippet:
         told += ["  again:", *(f"    {line}" for line in report.snippet.splitlines())]
-    if seen.trace:
-        told += ["  the function's own traceback:", *(f"    {line}" for line in seen.trace.rstrip().splitlines())]
+    if report.trace:
+        told.append("  (what it supports in part is tried in part: --sizes K=64,128 T=16, --head-dim 64)")
+        told += ["  the function's own traceback:", *(f"    {line}" for line in report.trace.rstrip().splitlines())]
     return told

@@ -12,9 +12,10 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 START = 120.0
 """Seconds that a process may take to import what the candidate needs."""
@@ -33,23 +34,35 @@ class Unusable(Ended):
 
 
 class Worker:
-    """One candidate in its own process, which is started again after it has hung or crashed."""
+    """One candidate in its own process, which is started again after it has hung or crashed.
 
-    def __init__(self, target: str, framework: str = "auto", limit: float = 20.0) -> None:
+    The process starts at once, and this module is light, so that the caller can import what it needs meanwhile.
+    """
+
+    def __init__(
+        self, target: str, framework: str = "auto", limit: float = 20.0, device: str = "cpu", backward: str = ""
+    ) -> None:
         self.target, self.framework, self.limit = target, framework, limit
+        self.device, self.backward = device, backward
         self.process: subprocess.Popen[bytes] | None = None
-        self.parameters: list[list[Any]] | None = None
+        self.greeted = False
         self.start()
 
     def start(self) -> None:
         script = str(Path(__file__).with_name("candidate.py"))
-        command = [sys.executable, script, self.target, self.framework]
+        command = [sys.executable, script, self.target, self.framework, self.device, self.backward]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        hello, _ = self._receive(START)
-        if "unusable" in hello:
-            self.stop()
-            raise Unusable(hello["unusable"], hello["traceback"])
-        self.framework, self.parameters = hello["framework"], hello["parameters"]
+        self.greeted = False
+
+    def parameters(self) -> list[list[Any]] | None:
+        """What the function takes, see candidate.parameters. Raises Unusable if it cannot be loaded."""
+        if not self.greeted:
+            hello, _ = self._receive(START)
+            if "unusable" in hello:
+                self.stop()
+                raise Unusable(hello["unusable"], hello["traceback"])
+            self.framework, self.known, self.greeted = hello["framework"], hello["parameters"], True
+        return self.known
 
     def stop(self) -> None:
         if self.process is not None:
@@ -63,10 +76,14 @@ class Worker:
         """(results, names of the inputs that were changed). Raises Ended.
 
         Options: `fixed` arguments of theirs; `strided`, matrices lie transposed in memory; `poisoned`, fresh
-        memory is full of NaN; `slopes`, the results are the gradients of ⟨inputs["cotangent"], f⟩ by those arguments.
+        memory is full of NaN; `slopes`, the results are the gradients of ⟨inputs["cotangent"], f⟩ by those arguments;
+        `buffers`, the results are those arguments of theirs after the call, of these `shapes` (dtype, size) when fresh.
         """
+        import torch
+
         if self.process is None:
             self.start()
+        self.parameters()
         tensors = {name: x.contiguous() for name, x in inputs.items() if isinstance(x, torch.Tensor)}
         blobs = {name: bits(x).numpy().tobytes() for name, x in tensors.items()}
         header = {
@@ -133,4 +150,6 @@ def _name(x: torch.Tensor) -> str:
 
 def bits(x: torch.Tensor) -> torch.Tensor:
     """What a tensor is in memory, byte by byte, in the order of its entries."""
+    import torch
+
     return x.contiguous().flatten().view(torch.uint8) if x.numel() else torch.empty(0, dtype=torch.uint8)

@@ -1,8 +1,9 @@
-"""Mistakes in scaled dot-product attention and in its scores."""
+"""Mistakes in scaled dot-product attention, in its scores, and in which heads share keys and values."""
 
 from __future__ import annotations
 
 import math
+from functools import wraps
 
 import torch
 
@@ -11,6 +12,7 @@ from reference.softmax import softmax
 from verify.mistake import mistake
 
 NOWHERE = "no public report found"
+GROUPED = "attention.grouped_query_attention"
 
 
 def allowed(q, k, causal, mask):
@@ -141,12 +143,21 @@ def mask_inverted(q, k, v, *, causal=False, mask=None, scale=None):
     return attention(q, k, v, causal=causal, mask=None if mask is None else ~mask, scale=scale)
 
 
-@mistake(
-    "attention.attention", id="mask-after-softmax", seen=NOWHERE, fix="set masked scores to -inf before the softmax"
-)
+@mistake("attention.attention", id="mask-after-softmax", seen=NOWHERE, fix="put -inf before the softmax, not 0 after")
 def mask_after_softmax(q, k, v, *, causal=False, mask=None, scale=None):
     """Masked weights are zeroed after normalising, so that the rest sum to less than one."""
     return (softmax(scores(q, k, scale)) * allowed(q, k, causal, mask)) @ v
+
+
+@mistake(
+    "attention.attention",
+    id="packing-leak",
+    seen="huggingface/transformers PR#46634; alex-hh/profam #495; huggingface/trl #784",
+    fix="the causal mask and the given one, here block-diagonal, both apply",
+)
+def causal_replaces_given_mask(q, k, v, *, causal=False, mask=None, scale=None):
+    """One causal mask over a pack of documents: the mask that keeps them apart is dropped."""
+    return attention(q, k, v, causal=causal, mask=None if causal else mask, scale=scale)
 
 
 @mistake("attention.attention", id="softmax-over-queries", seen=NOWHERE, fix="normalise over keys, the last axis")
@@ -181,10 +192,10 @@ def empty_row_is_patched_after_softmax(q, k, v, *, causal=False, mask=None, scal
     return torch.softmax(logits, -1).masked_fill(~visible.any(-1, keepdim=True), 0) @ v
 
 
-@mistake("attention.attention", id="mask-finite-minus", seen=NOWHERE, fix="use -inf and give an empty row zeros")
-def masked_by_a_large_number(q, k, v, *, causal=False, mask=None, scale=None):
-    """-1e9 is added where -inf is meant, so that an empty row averages what it must not see."""
-    return softmax(scores(q, k, scale) - 1e9 * ~allowed(q, k, causal, mask)) @ v
+@mistake("attention.attention", id="mask-finite-minus", seen=NOWHERE, fix="use -inf, or the least finite number")
+def masked_by_a_small_number(q, k, v, *, causal=False, mask=None, scale=None):
+    """-10 is added where -inf is meant, so that what is masked keeps a little weight."""
+    return softmax(scores(q, k, scale) - 10 * ~allowed(q, k, causal, mask)) @ v
 
 
 @mistake(
@@ -217,3 +228,71 @@ def values_one_late(q, k, v, *, causal=False, mask=None, scale=None):
     """A cache written one place late: key j is paired with value j − 1, and the first with itself."""
     late = torch.cat([v[..., :1, :], v[..., :-1, :]], -2)
     return attention(q, k, late, causal=causal, mask=mask, scale=scale)
+
+
+def copied(q, *xs):
+    """A key-value head for every query head."""
+    return [x.repeat_interleave(q.shape[1] // x.shape[1], 1) for x in xs]
+
+
+def shared(f):
+    """The mistake f of attention, made after every query head has got its copy of keys and values."""
+
+    @wraps(f)
+    def wrong(q, k, v, **options):
+        return f(q, *copied(q, k, v), **options)
+
+    wrong.__name__ = f"shared_{f.__name__}"
+    return mistake(GROUPED, id=f.mistake.id, seen=f.mistake.seen, fix=f.mistake.fix)(wrong)
+
+
+shared_scaled_by_model_dimension = shared(scaled_by_model_dimension)
+shared_query_does_not_see_itself = shared(query_does_not_see_itself)
+shared_one_key_too_many = shared(one_key_too_many)
+shared_mask_inverted = shared(mask_inverted)
+shared_mask_after_softmax = shared(mask_after_softmax)
+shared_masked_value_is_multiplied = shared(masked_value_is_multiplied)
+
+
+@mistake(
+    GROUPED,
+    id="gqa-tile",
+    seen="onnx/onnx PR#7274; ekzhang/jax-js PR#180; apple/axlearn PR#842; vectorch-ai/ScaleLLM PR#213",
+    fix="repeat_interleave: heads 0, 0, 1, 1, not 0, 1, 0, 1",
+)
+def heads_tiled(q, k, v, **options):
+    """The heads are repeated as a block: query head h reads h mod G."""
+    return attention(q, *(x.repeat(1, q.shape[1] // x.shape[1], 1, 1) for x in (k, v)), **options)
+
+
+@mistake(GROUPED, id="gqa-wrong-axis", seen="PrimeIntellect-ai/prime-rl PR#2681", fix="repeat along the head axis")
+def repeated_along_the_sequence(q, k, v, **options):
+    """Positions are repeated instead of heads, and a reshape cuts the result into H heads."""
+    R = q.shape[1] // k.shape[1]
+    return attention(q, *(x.repeat_interleave(R, 2).reshape(*q.shape[:2], *x.shape[2:]) for x in (k, v)), **options)
+
+
+@mistake(GROUPED, id="gqa-divided-by-g", seen="PSAL-POSTECH/ONNXim #33, PR#34", fix="h // (H/G), not h // G")
+def head_divided_by_the_number_of_groups(q, k, v, **options):
+    """Query head h reads h // G, or the last one."""
+    read = (torch.arange(q.shape[1]) // k.shape[1]).clamp(max=k.shape[1] - 1)
+    return attention(q, k[:, read], v[:, read], **options)
+
+
+@mistake(GROUPED, id="gqa-first-head-only", seen=NOWHERE, fix="query head h reads h // (H/G)")
+def taken_for_multi_query(q, k, v, **options):
+    """All query heads read the first key-value head."""
+    return attention(q, *copied(q, k[:, :1], v[:, :1]), **options)
+
+
+@mistake(GROUPED, id="gqa-heads-reversed", seen=NOWHERE, fix="query head h reads h // (H/G)")
+def last_group_first(q, k, v, **options):
+    """The key-value heads are read from the last."""
+    return attention(q, *copied(q, k.flip(1), v.flip(1)), **options)
+
+
+@mistake(GROUPED, id="gqa-backward-one-head", seen="ooples/AiDotNet.Tensors PR#633", fix="sum over the sharing heads")
+def gradient_of_one_sharing_head(q, k, v, **options):
+    """The values are right; of the heads that share, only the first passes its gradient to keys and values."""
+    first = (torch.arange(q.shape[1]) % (q.shape[1] // k.shape[1]) == 0)[:, None, None]
+    return attention(q, *(torch.where(first, x, x.detach()) for x in copied(q, k, v)), **options)

@@ -1,210 +1,259 @@
-"""Mistakes in gradient descent, momentum and Adam."""
+"""Mistakes in gradient descent, momentum, RMSprop and clipping; those of Adam and AdamW come from beside."""
 
 from __future__ import annotations
 
 import torch
 
-from reference.optimizers import adam, momentum, sgd
+from reference.optimizers import clip_by_global_norm, momentum, rmsprop, sgd
 from verify.mistake import mistake
+from verify.mutant.optimizers_adam import *  # noqa: F403
 
 NOWHERE = "no public report found"
 
 
-@mistake("optimizers.sgd", id="sgd-ascent", seen=NOWHERE, fix="subtract the gradient")
-def step_up_the_gradient(x, gradients, *, lr):
-    """x + η g."""
-    return sgd(x, -gradients, lr=lr)
-
-
-@mistake("optimizers.sgd", id="sgd-late-record", seen=NOWHERE, fix="record the parameters after the step")
-def recorded_before_the_step(x, gradients, *, lr):
-    """The trajectory starts at x and lacks its end."""
-    return torch.cat([x.unsqueeze(0), sgd(x, gradients, lr=lr)[:-1]])
-
-
-@mistake("optimizers.sgd", id="sgd-hidden-decay", seen=NOWHERE, fix="no weight decay unless asked for")
-def decays_unasked(x, gradients, *, lr):
-    """Each step also shrinks the parameters by one percent of the learning rate."""
+def walk(x, gradients, step):
+    """The path of x ← step(x, g)."""
     path = []
     for g in gradients:
-        x = sgd(x * (1 - 0.01 * lr), g.unsqueeze(0), lr=lr)[0]
+        x = step(x, g)
         path.append(x)
     return torch.stack(path)
 
 
+@mistake("optimizers.sgd", id="sgd-ascent", seen=NOWHERE, fix="subtract the gradient")
+def step_up_the_gradient(x, gradients, **hyper):
+    """x + η g."""
+    return sgd(x, -gradients, **hyper)
+
+
+@mistake("optimizers.sgd", id="sgd-late-record", seen=NOWHERE, fix="record the parameters after the step")
+def recorded_before_the_step(x, gradients, **hyper):
+    """The trajectory starts at x and lacks its end."""
+    return torch.cat([x.unsqueeze(0), sgd(x, gradients, **hyper)[:-1]])
+
+
+@mistake("optimizers.sgd", id="sgd-hidden-decay", seen=NOWHERE, fix="no weight decay unless asked for")
+def decays_unasked(x, gradients, *, lr, decay=0.0):
+    """Each step also shrinks the parameters by one percent of the learning rate."""
+    return sgd(x, gradients, lr=lr, decay=decay + 0.01)
+
+
 @mistake("optimizers.sgd", id="sgd-stale-gradient", seen=NOWHERE, fix="reset gradients between steps")
-def gradients_pile_up(x, gradients, *, lr):
+def gradients_pile_up(x, gradients, **hyper):
     """zero_grad is forgotten: every step takes the sum of all gradients so far."""
-    return sgd(x, gradients.cumsum(0), lr=lr)
+    return sgd(x, gradients.cumsum(0), **hyper)
 
 
 @mistake("optimizers.sgd", id="sgd-gradient-ahead", seen=NOWHERE, fix="step t uses gradient t")
-def gradients_one_early(x, gradients, *, lr):
+def gradients_one_early(x, gradients, **hyper):
     """Step t uses gradient t + 1, and the last step the first."""
-    return sgd(x, gradients.roll(-1, 0), lr=lr)
+    return sgd(x, gradients.roll(-1, 0), **hyper)
 
 
-@mistake("optimizers.momentum", id="momentum-ema", seen="ml-explore/mlx PR#87 (review)", fix="v = μv + g")
-def velocity_is_an_average(x, gradients, *, lr, mu):
-    """v = μv + (1 − μ)g."""
-    return momentum(x, (1 - mu) * gradients, lr=lr, mu=mu)
+@mistake("optimizers.sgd", id="sgd-wd-needs-momentum", seen="ml-explore/mlx PR#473", fix="g + λx first, always")
+def decay_needs_momentum(x, gradients, *, lr, decay=0.0):
+    """The decay sits in the branch with momentum, so that plain descent has none."""
+    return sgd(x, gradients, lr=lr)
+
+
+@mistake("optimizers.sgd", id="l1-l2-swapped", seen="OverLordGoldDragon/keras-adamw #39", fix="L2 pulls by λx")
+def pulled_by_the_sign(x, gradients, *, lr, decay=0.0):
+    """The penalty's slope is λ sign x, that of L1."""
+    return walk(x, gradients, lambda x, g: x - lr * (g + decay * x.sign()))
+
+
+@mistake("optimizers.sgd", id="sgd-decay-after-step", seen=NOWHERE, fix="take g and λx at the same point")
+def decays_after_the_step(x, gradients, *, lr, decay=0.0):
+    """(1 − ηλ)(x − ηg): the step is decayed too."""
+    return walk(x, gradients, lambda x, g: (x - lr * g) * (1 - lr * decay))
 
 
 @mistake("optimizers.momentum", id="momentum-nesterov", seen=NOWHERE, fix="x − ηv, unless Nesterov is asked for")
-def nesterov_unasked(x, gradients, *, lr, mu):
-    """x − η(g + μv)."""
-    velocity = momentum(x, gradients, lr=lr, mu=mu) - x
-    return x + sgd(torch.zeros_like(x), gradients, lr=lr) + mu * velocity
+def nesterov_unasked(x, gradients, **hyper):
+    """x − η(g + μv), always."""
+    return momentum(x, gradients, **hyper | {"nesterov": True})
+
+
+@mistake("optimizers.momentum", id="nesterov-ignored", seen=NOWHERE, fix="x − η(g + μv), when Nesterov is asked for")
+def nesterov_ignored(x, gradients, **hyper):
+    """x − ηv, always."""
+    return momentum(x, gradients, **hyper | {"nesterov": False})
 
 
 @mistake(
     "optimizers.momentum",
     id="nesterov-sign",
     seen="PaddlePaddle/Paddle PR#12231",
-    fix="the velocity descends too: x − ηv",
+    fix="the velocity descends too: x − η(g + μv)",
 )
-def velocity_with_the_wrong_sign(x, gradients, *, lr, mu):
-    """x − ηg + ημv."""
-    velocity = momentum(x, gradients, lr=lr, mu=mu) - x
-    return x + sgd(torch.zeros_like(x), gradients, lr=lr) - mu * velocity
+def velocity_with_the_wrong_sign(x, gradients, *, nesterov=False, **hyper):
+    """x − ηg + ημv when Nesterov is asked for."""
+    if not nesterov:
+        return momentum(x, gradients, **hyper)
+    lr, mu, decay, v = hyper["lr"], hyper["mu"], hyper.get("decay", 0.0), [0.0]
+
+    def step(x, g):
+        g = g + decay * x
+        v[0] = mu * v[0] + g
+        return x - lr * g + lr * mu * v[0]
+
+    return walk(x, gradients, step)
 
 
 @mistake("optimizers.momentum", id="momentum-forgotten", seen=NOWHERE, fix="carry the velocity to the next step")
-def velocity_not_kept(x, gradients, *, lr, mu):
+def velocity_not_kept(x, gradients, *, lr, decay=0.0, **hyper):
     """v starts at zero every step."""
-    return sgd(x, gradients, lr=lr)
+    return sgd(x, gradients, lr=lr, decay=decay)
 
 
-@mistake("optimizers.momentum", id="momentum-damps-gradient", seen=NOWHERE, fix="v = μv + g")
-def gradient_damped_too(x, gradients, *, lr, mu):
+@mistake("optimizers.momentum", id="momentum-damps-gradient", seen=NOWHERE, fix="v = μv + (1 − τ)g")
+def gradient_damped_too(x, gradients, *, mu, **hyper):
     """v = μ(v + g)."""
-    return momentum(x, mu * gradients, lr=lr, mu=mu)
+    return momentum(x, mu * gradients, mu=mu, **hyper)
+
+
+@mistake(
+    "optimizers.momentum", id="momentum-no-dampening", seen=NOWHERE, fix="v = μv + (1 − τ)g from the second step on"
+)
+def dampening_ignored(x, gradients, *, dampening=0.0, **hyper):
+    """v = μv + g, whatever τ."""
+    return momentum(x, gradients, **hyper)
 
 
 @mistake("optimizers.momentum", id="momentum-hidden-decay", seen=NOWHERE, fix="no weight decay unless asked for")
-def momentum_decays_unasked(x, gradients, *, lr, mu):
-    """The first gradient has one percent of the parameters added."""
-    first = torch.zeros_like(gradients)
-    first[0] = 0.01 * x
-    return momentum(x, gradients + first, lr=lr, mu=mu)
+def momentum_decays_unasked(x, gradients, *, decay=0.0, **hyper):
+    """One percent of the parameters is added to every gradient."""
+    return momentum(x, gradients, decay=decay + 0.01, **hyper)
 
 
-def adam_of(x, gradients, lr, beta1, beta2, direction):
-    """Adam whose direction is a function of t, m and v."""
-    m, v, path = torch.zeros_like(x), torch.zeros_like(x), []
+@mistake("optimizers.momentum", id="momentum-decay-once", seen=NOWHERE, fix="add λx to every gradient, at its own x")
+def decay_at_the_start_only(x, gradients, *, decay=0.0, **hyper):
+    """The penalty keeps pulling as it did at the start: its slope is not taken anew."""
+    return momentum(x, gradients + decay * x, **hyper)
+
+
+def moving(alpha):
+    """αs + (1 − α)g²."""
+    return lambda s, g: alpha * s + (1 - alpha) * g**2
+
+
+def rms(x, gradients, lr, average, seen=lambda t, s: s, eps=1e-8, start=0.0):
+    """RMSprop whose mean square s is `average` of s and g, and whose root sees `seen` of it."""
+    s, path = torch.full_like(x, start), []
     for t, g in enumerate(gradients, 1):
-        m, v = beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * g * g
-        x = x - lr * direction(t, m, v)
+        s = average(s, g)
+        x = x - lr * g / (seen(t, s).sqrt() + eps)
         path.append(x)
     return torch.stack(path)
 
 
-def corrected(beta1, beta2, shift=0):
-    """m̂ and v̂, with the step number moved by `shift`."""
-    return lambda t, m, v: (m / (1 - beta1 ** (t + shift)), v / (1 - beta2 ** (t + shift)))
+@mistake("optimizers.rmsprop", id="rmsprop-weights-swapped", seen=NOWHERE, fix="s = αs + (1 − α)g²")
+def alpha_weighs_the_new_square(x, gradients, *, lr, alpha=0.99, eps=1e-8):
+    """s = (1 − α)s + αg²."""
+    return rms(x, gradients, lr, lambda s, g: (1 - alpha) * s + alpha * g**2, eps=eps)
 
 
-@mistake("optimizers.adam", id="adam-eps-inside-sqrt", seen="d2l-ai/d2l-zh PR#502", fix="add ε after the root: √v̂ + ε")
-def epsilon_inside_the_root(x, gradients, *, lr, beta1=0.9, beta2=0.999, eps=1e-8):
-    """m̂/√(v̂ + ε)."""
-
-    def direction(t, m, v):
-        m, v = corrected(beta1, beta2)(t, m, v)
-        return m / (v + eps).sqrt()
-
-    return adam_of(x, gradients, lr, beta1, beta2, direction)
+@mistake("optimizers.rmsprop", id="rmsprop-starts-at-one", seen=NOWHERE, fix="s starts at zero")
+def mean_square_starts_at_one(x, gradients, *, lr, alpha=0.99, eps=1e-8):
+    """s starts at one, with ε outside the root: TensorFlow 1 has the one but not the other."""
+    return rms(x, gradients, lr, moving(alpha), eps=eps, start=1.0)
 
 
-@mistake("optimizers.adam", id="adam-epsilon-hat", seen=NOWHERE, fix="correct v before the root and ε: √v̂ + ε")
-def epsilon_before_the_correction(x, gradients, *, lr, beta1=0.9, beta2=0.999, eps=1e-8):
-    """(√v + ε)/√(1 − β₂^t): Adam's own shortcut, with another ε."""
+@mistake("optimizers.rmsprop", id="rmsprop-centered", seen=NOWHERE, fix="divide by the mean square, not the variance")
+def divided_by_the_deviation(x, gradients, *, lr, alpha=0.99, eps=1e-8):
+    """√(mean of squares − square of the mean): the centered form, unasked."""
+    mean = [torch.zeros_like(x)]
 
-    def direction(t, m, v):
-        return m / (1 - beta1**t) * (1 - beta2**t) ** 0.5 / (v.sqrt() + eps)
+    def spread(s, g):
+        mean[0] = alpha * mean[0] + (1 - alpha) * g
+        return moving(alpha)(s, g)
 
-    return adam_of(x, gradients, lr, beta1, beta2, direction)
-
-
-@mistake(
-    "optimizers.adam", id="adam-double-one-minus", seen="kozistr/AdaBound-tensorflow #3", fix="correct by √(1 − β₂^t)"
-)
-def one_minus_twice(x, gradients, *, lr, beta1=0.9, beta2=0.999, eps=1e-8):
-    """The second correction is 1 − (1 − β₂^t)."""
-
-    def direction(t, m, v):
-        return m / (1 - beta1**t) / ((v / beta2**t).sqrt() + eps)
-
-    return adam_of(x, gradients, lr, beta1, beta2, direction)
+    return rms(x, gradients, lr, spread, seen=lambda t, s: (s - mean[0] ** 2).clamp(min=0), eps=eps)
 
 
-@mistake(
-    "optimizers.adam",
-    id="adam-inplace-correction",
-    seen="frgfm/Holocron #1",
-    fix="correct a copy, keep m and v as they are",
-)
-def correction_is_stored(x, gradients, *, lr, beta1=0.9, beta2=0.999, eps=1e-8):
-    """m and v are overwritten by m̂ and v̂: right at step one only."""
-    m, v, path = torch.zeros_like(x), torch.zeros_like(x), []
-    for t, g in enumerate(gradients, 1):
-        m, v = beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * g * g
-        m, v = corrected(beta1, beta2)(t, m, v)
-        x = x - lr * m / (v.sqrt() + eps)
-        path.append(x)
-    return torch.stack(path)
+@mistake("optimizers.rmsprop", id="rmsprop-corrected", seen=NOWHERE, fix="no bias correction: that is Adam's")
+def corrected_like_adam(x, gradients, *, lr, alpha=0.99, eps=1e-8):
+    """s/(1 − α^t) under the root."""
+    return rms(x, gradients, lr, moving(alpha), seen=lambda t, s: s / (1 - alpha**t), eps=eps)
 
 
-@mistake(
-    "optimizers.adam",
-    id="adam-no-bias-correction",
-    seen=NOWHERE,
-    fix="divide m by 1 − β₁^t and v by 1 − β₂^t",
-)
-def moments_not_corrected(x, gradients, *, lr, beta1=0.9, beta2=0.999, eps=1e-8):
-    """m/(√v + ε)."""
-    return adam_of(x, gradients, lr, beta1, beta2, lambda t, m, v: m / (v.sqrt() + eps))
+@mistake("optimizers.rmsprop", id="rmsprop-accumulates", seen=NOWHERE, fix="s = αs + (1 − α)g²")
+def squares_are_summed(x, gradients, *, lr, alpha=0.99, eps=1e-8):
+    """s = s + g²: Adagrad."""
+    return rms(x, gradients, lr, lambda s, g: s + g**2, eps=eps)
 
 
-@mistake("optimizers.adam", id="adam-step-from-zero", seen=NOWHERE, fix="count the first step as one")
-def step_counted_from_zero(x, gradients, *, lr, beta1=0.9, beta2=0.999, eps=1e-8):
-    """1 − β^(t−1), which is zero at the first step."""
-
-    def direction(t, m, v):
-        m, v = corrected(beta1, beta2, -1)(t, m, v)
-        return m / (v.sqrt() + eps)
-
-    return adam_of(x.double(), gradients, lr, torch.tensor(beta1).double(), torch.tensor(beta2).double(), direction)
+@mistake("optimizers.rmsprop", id="rmsprop-no-root", seen=NOWHERE, fix="divide by √s + ε")
+def divided_by_the_mean_square(x, gradients, *, lr, alpha=0.99, eps=1e-8):
+    """g/(s + ε)."""
+    return rms(x, gradients, lr, moving(alpha), seen=lambda t, s: s**2, eps=eps)
 
 
-@mistake("optimizers.adam", id="adam-step-ahead", seen=NOWHERE, fix="correct step t by 1 − β^t")
-def step_counted_twice_at_first(x, gradients, *, lr, beta1=0.9, beta2=0.999, eps=1e-8):
-    """1 − β^(t+1)."""
-
-    def direction(t, m, v):
-        m, v = corrected(beta1, beta2, 1)(t, m, v)
-        return m / (v.sqrt() + eps)
-
-    return adam_of(x, gradients, lr, beta1, beta2, direction)
-
-
-@mistake("optimizers.adam", id="adam-corrections-swapped", seen=NOWHERE, fix="β₁ corrects m, β₂ corrects v")
-def corrections_swapped(x, gradients, *, lr, beta1=0.9, beta2=0.999, eps=1e-8):
-    """m is corrected by β₂ and v by β₁."""
-
-    def direction(t, m, v):
-        m, v = corrected(beta2, beta1)(t, m, v)
-        return m / (v.sqrt() + eps)
-
-    return adam_of(x, gradients, lr, beta1, beta2, direction)
+@mistake("optimizers.rmsprop", id="rmsprop-averages-gradient", seen=NOWHERE, fix="g itself over the root")
+def gradient_is_averaged_too(x, gradients, *, alpha=0.99, **hyper):
+    """αm + (1 − α)g over the root, as in Adam."""
+    m, averages = torch.zeros_like(x), []
+    for g in gradients:
+        m = alpha * m + (1 - alpha) * g
+        averages.append(m)
+    squares = iter(gradients)
+    return rms(x, torch.stack(averages), average=lambda s, g: moving(alpha)(s, next(squares)), **hyper)
 
 
-@mistake("optimizers.adam", id="adam-betas-swapped", seen=NOWHERE, fix="β₁ averages g, β₂ averages g²")
-def betas_swapped(x, gradients, *, lr, beta1=0.9, beta2=0.999, eps=1e-8):
-    """The two decay rates are exchanged throughout."""
-    return adam(x, gradients, lr=lr, beta1=beta2, beta2=beta1, eps=eps)
+@mistake("optimizers.rmsprop", id="rmsprop-hidden-decay", seen=NOWHERE, fix="no weight decay unless asked for")
+def rmsprop_decays_unasked(x, gradients, **hyper):
+    """One percent of the start is added to every gradient."""
+    return rmsprop(x, gradients + 0.01 * x, **hyper)
 
 
-@mistake("optimizers.adam", id="adam-l2", seen=NOWHERE, fix="no weight decay unless asked for")
-def decay_inside_the_gradient(x, gradients, *, lr, beta1=0.9, beta2=0.999, eps=1e-8):
-    """One percent of the start is added to the gradients and so divided by √v̂."""
-    return adam(x, gradients + 0.01 * x, lr=lr, beta1=beta1, beta2=beta2, eps=eps)
+def together(gradients):
+    """All gradients as one vector."""
+    return torch.cat([g.flatten() for g in gradients])
+
+
+def scaled(gradients, max_norm, size):
+    """Every tensor times min(1, max_norm/size), size not the norm of all."""
+    return [g * min(1.0, max_norm / float(size)) if float(size) else g for g in gradients]
+
+
+@mistake("optimizers.clip_by_global_norm", id="clip-per-parameter", seen=NOWHERE, fix="one norm for all tensors")
+def each_tensor_by_its_own_norm(gradients, max_norm):
+    """Every tensor is clipped to the norm by itself."""
+    return [clip_by_global_norm([g], max_norm)[0] for g in gradients]
+
+
+@mistake("optimizers.clip_by_global_norm", id="clip-by-value", seen=NOWHERE, fix="scale, do not clamp")
+def entries_clamped(gradients, max_norm):
+    """Every entry is clamped to ±max_norm: the direction changes."""
+    return [g.clamp(-max_norm, max_norm) for g in gradients]
+
+
+@mistake("optimizers.clip_by_global_norm", id="clip-always", seen=NOWHERE, fix="min(1, max_norm/norm)")
+def always_rescaled(gradients, max_norm):
+    """Small gradients are blown up to the norm."""
+    norm = together(gradients).norm()
+    return [g * (max_norm / norm) for g in gradients]
+
+
+@mistake("optimizers.clip_by_global_norm", id="clip-squared-norm", seen=NOWHERE, fix="take the root of the sum")
+def root_forgotten(gradients, max_norm):
+    """The sum of squares is taken for the norm."""
+    return scaled(gradients, max_norm, (together(gradients) ** 2).sum())
+
+
+@mistake("optimizers.clip_by_global_norm", id="clip-largest-tensor", seen=NOWHERE, fix="the norm of all tensors")
+def norm_of_the_largest_tensor(gradients, max_norm):
+    """The largest of the tensors' norms."""
+    return scaled(gradients, max_norm, max(g.norm() for g in gradients))
+
+
+@mistake("optimizers.clip_by_global_norm", id="clip-sum-of-norms", seen=NOWHERE, fix="add squares, not norms")
+def norms_added(gradients, max_norm):
+    """The sum of the tensors' norms."""
+    return scaled(gradients, max_norm, sum(g.norm() for g in gradients))
+
+
+@mistake("optimizers.clip_by_global_norm", id="clip-root-mean-square", seen=NOWHERE, fix="sum the squares")
+def root_of_the_mean(gradients, max_norm):
+    """The mean of the squares, not their sum, is under the root."""
+    return scaled(gradients, max_norm, together(gradients).norm() / len(together(gradients)) ** 0.5)

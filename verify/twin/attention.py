@@ -55,3 +55,27 @@ def attention(
     stream = (jnp.moveaxis(k, -2, 0), jnp.moveaxis(v, -2, 0), jnp.moveaxis(visible, -1, 0))
     (_, normaliser, accumulator), _ = jax.lax.scan(step, start, stream)
     return accumulator / jnp.where(normaliser == 0.0, 1.0, normaliser)[..., None]
+
+
+def grouped_query_attention(
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    *,
+    causal: bool = False,
+    mask: jax.Array | None = None,
+    scale: float | None = None,
+) -> jax.Array:
+    """Attention in which H/G consecutive query heads share a key-value head, one query head at a time."""
+    q, k, v = jnp.asarray(q), jnp.asarray(k), jnp.asarray(v)
+    heads, groups = q.shape[1], k.shape[1]
+    if heads % groups:
+        raise ValueError(f"expected query heads a multiple of {groups} key-value heads, received {heads}")
+    shape = (*q.shape[:-1], k.shape[-2])
+    visible = jnp.broadcast_to(True if mask is None else jnp.asarray(mask), shape)
+
+    def head(number: jax.Array) -> jax.Array:
+        own = number // (heads // groups)
+        return attention(q[:, number], k[:, own], v[:, own], causal=causal, mask=visible[:, number], scale=scale)
+
+    return jnp.moveaxis(jax.lax.map(head, jnp.arange(heads)), 0, 1)

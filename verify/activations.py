@@ -1,0 +1,261 @@
+"""Laws of the activation functions and of the gate made of one of them."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from hypothesis import strategies as st
+
+from verify.compare import GAP, close
+from verify.inputs import tensor
+from verify.suite import Operation
+
+# shape, scale, and whether one entry is zero: the places where a formula overflows, or has a kink that is not its own
+PLACES = [
+    ((1,), 1.0, False),
+    ((2,), 250.0, False),
+    ((3, 1), 0.01, False),
+    ((2, 3), 8.0, False),
+    ((2, 5), 1.0, True),
+    ((3, 4), 1.0, False),
+    ((2, 3, 4), 250.0, False),
+]
+LN3 = math.log(3)
+FAR = torch.tensor([-1000.0, 1000.0], dtype=torch.float64)
+ENDS = torch.tensor([-math.inf, math.inf], dtype=torch.float64)
+
+
+@st.composite
+def numbers(draw, **choices):
+    """Numbers of ordinary, tiny and overflowing size, and an option drawn from each of `choices`."""
+    shape, scale, zero = draw(st.sampled_from(PLACES))
+    x = draw(tensor(*shape, scale=scale))
+    if zero:
+        x[..., 0] = 0.0
+    return {"x": x, **{name: draw(st.sampled_from(values)) for name, values in choices.items()}}
+
+
+@st.composite
+def off_the_kink(draw):
+    """Numbers that are all zero, or none within 1/8 of zero, where relu can be differentiated on both sides."""
+    shape = draw(st.sampled_from([(1,), (2,), (3, 2), (2, 5), (2, 3, 4)]))
+    x = (draw(tensor(*shape)) + 0.125) * draw(st.sampled_from([1.0, 250.0]))
+    return {"x": draw(st.sampled_from([x, x, torch.zeros_like(x)]))}
+
+
+@st.composite
+def gates(draw):
+    """A gate of ordinary, tiny or overflowing size, and something for it to let through."""
+    shape, scale, zero = draw(st.sampled_from(PLACES))
+    gate = draw(tensor(*shape, scale=scale))
+    if zero:
+        gate[..., 0] = 0.0
+    return {"gate": gate, "up": draw(tensor(*shape))}
+
+
+def row(*entries):
+    return torch.tensor([entries], dtype=torch.float64)
+
+
+def both_sides_differ_by_x(f, x, **options):
+    """f(x) − f(−x) = x: what is let through of x and of −x makes up the whole."""
+    close(f(x, **options) - f(-x, **options), x, scale=1)
+
+
+def far_away_it_is_relu(f, x, **options):
+    """At ±1000 nothing of the smooth bend is left."""
+    close(f(FAR, **options), FAR.clamp(min=0))
+
+
+def not_a_number_stays(f, x, **options):
+    """What is not a number is not made one."""
+    assert f(torch.full_like(x, math.nan), **options).isnan().all(), "NaN became a number"
+
+
+def unit_does_not_matter(relu, x):
+    """x in another unit gives the result in that unit."""
+    close(relu(1024 * x), 1024 * relu(x))
+
+
+def twice_is_once(relu, x):
+    """What has been rectified is left alone."""
+    close(relu(relu(x)), relu(x))
+
+
+def negative_numbers_vanish(relu, x):
+    """Nothing passes on the left of zero."""
+    assert not relu(-x.abs()).any(), "something passes below zero"
+
+
+def infinities_are_numbers_to_relu(relu, x):
+    """−∞ gives 0 and +∞ gives +∞."""
+    close(relu(ENDS), ENDS.clamp(min=0))
+
+
+def sides_sum_to_one(sigmoid, x):
+    """The probabilities of yes and of no."""
+    close(sigmoid(x) + sigmoid(-x), torch.ones_like(x))
+
+
+def three_to_one_by_hand(sigmoid, x):
+    """Log-odds of ln 3, 0 and −ln 3 are probabilities 3/4, 1/2, 1/4."""
+    close(sigmoid(row(LN3, 0.0, -LN3)), row(0.75, 0.5, 0.25))
+
+
+def odds_are_exponential(sigmoid, x):
+    """σ(x) = e^x σ(−x)."""
+    x = x.clamp(-4, 4)
+    close(sigmoid(x), x.exp() * sigmoid(-x))
+
+
+def settles_at_zero_and_one(sigmoid, x):
+    """Far away, and at the infinities, it is certain."""
+    close(sigmoid(FAR), torch.tensor([0, 1]))
+    close(sigmoid(ENDS), torch.tensor([0, 1]))
+
+
+def four_by_hand(softplus, x):
+    """The exponentials of ln 3, 0 and −ln 3, increased by one, are 4, 2 and 4/3."""
+    close(softplus(row(LN3, 0.0, -LN3)), row(math.log(4), math.log(2), math.log(4 / 3)))
+
+
+def stays_near_relu(softplus, x):
+    """It lies above relu, by ln 2 at most."""
+    above = softplus(x) - x.clamp(min=0)
+    slack = GAP * (1 + x.abs())
+    assert (above >= -slack).all() and (above <= math.log(2) + slack).all(), (
+        f"not between relu and relu + ln 2: {above}"
+    )
+
+
+def infinities_are_numbers_to_softplus(softplus, x):
+    """−∞ gives 0 and +∞ gives +∞."""
+    close(softplus(ENDS), ENDS.clamp(min=0))
+
+
+def three_quarters_of_ln_three(silu, x):
+    """At ±ln 3 three quarters and one quarter pass."""
+    close(silu(row(LN3, 0.0, -LN3)), row(0.75 * LN3, 0.0, -0.25 * LN3))
+
+
+def least_value_by_hand(silu, x):
+    """At its minimum silu equals x + 1: there σ + xσ(1 − σ) = 0, so x(1 − σ) = −1."""
+    close(silu(row(-1.2784645427610738)), row(-0.2784645427610738))
+    assert (silu(x) >= -0.2784645427610738 - GAP).all(), "below its minimum"
+
+
+def values_by_hand(gelu, x, approximate):
+    """½x(1 + erf(x/√2)) or ½x(1 + tanh(√(2/π)(x + 0.044715x³))), by Python's own functions."""
+    at = (-3.0, -1.0, -0.25, 0.0, 0.5, 1.0, 2.7)
+    exact = {
+        "none": lambda t: t * (1 + math.erf(t / math.sqrt(2))) / 2,
+        "tanh": lambda t: t * (1 + math.tanh(math.sqrt(2 / math.pi) * (t + 0.044715 * t**3))) / 2,
+    }
+    close(gelu(row(*at), approximate=approximate), row(*map(exact[approximate], at)))
+
+
+def forms_stay_near_each_other(gelu, x, approximate):
+    """The two forms are nowhere 4.74·10⁻⁴ apart, and at 2.7 they are 4.73·10⁻⁴ apart."""
+    both = [gelu(torch.cat([x.flatten(), row(2.7)[0]]), approximate=form) for form in ("tanh", "none")]
+    apart = (both[0] - both[1]).abs()
+    assert (apart <= 4.74e-4 + GAP * x.abs().max()).all(), f"the forms are {apart.max()} apart"
+    assert apart[-1] >= 4.73e-4, f"at 2.7 the forms are only {apart[-1]} apart"
+
+
+def what_passes_is_proportional(swiglu, gate, up):
+    """Twice as much to let through lets twice as much through."""
+    close(swiglu(gate, 2 * up), 2 * swiglu(gate, up))
+
+
+def closed_gate_lets_nothing_through(swiglu, gate, up):
+    """A gate of 0, or one far below it."""
+    for closed in (0.0, -1000.0):
+        close(swiglu(torch.full_like(gate, closed), up), torch.zeros_like(up))
+
+
+def open_gate_multiplies(swiglu, gate, up):
+    """A gate far above zero is a factor."""
+    close(swiglu(torch.full_like(gate, 1000.0), up), 1000 * up)
+
+
+def gate_of_ln_three(swiglu, gate, up):
+    """A gate of ln 3 is the factor ¾ ln 3."""
+    close(swiglu(torch.full_like(gate, LN3), up), 0.75 * LN3 * up)
+
+
+def linear_above_twenty(softplus, x):
+    """softplus that is x itself above 20: 2·10⁻⁹ too low at most, which float32 cannot see."""
+    return torch.where(x > 20, x, softplus(x))
+
+
+OPERATIONS = [
+    Operation(
+        "activations.relu",
+        inputs=off_the_kink(),
+        laws=[
+            both_sides_differ_by_x,
+            unit_does_not_matter,
+            twice_is_once,
+            negative_numbers_vanish,
+            infinities_are_numbers_to_relu,
+            not_a_number_stays,
+        ],
+        gradients=("x",),
+    ),
+    Operation(
+        "activations.sigmoid",
+        inputs=numbers(),
+        laws=[
+            sides_sum_to_one,
+            three_to_one_by_hand,
+            odds_are_exponential,
+            settles_at_zero_and_one,
+        ],
+        gradients=("x",),
+        unit=1,
+    ),
+    Operation(
+        "activations.softplus",
+        inputs=numbers(),
+        laws=[
+            both_sides_differ_by_x,
+            four_by_hand,
+            far_away_it_is_relu,
+            stays_near_relu,
+            infinities_are_numbers_to_softplus,
+        ],
+        gradients=("x",),
+        conventions={"x itself above 20, as torch.nn.functional.softplus": linear_above_twenty},
+        unit=1,
+    ),
+    Operation(
+        "activations.silu",
+        inputs=numbers(),
+        laws=[both_sides_differ_by_x, three_quarters_of_ln_three, least_value_by_hand, far_away_it_is_relu],
+        gradients=("x",),
+        unit=1,
+    ),
+    Operation(
+        "activations.gelu",
+        inputs=numbers(approximate=["none", "tanh"]),
+        laws=[both_sides_differ_by_x, values_by_hand, forms_stay_near_each_other, far_away_it_is_relu],
+        gradients=("x",),
+        conventions={
+            "approximate='tanh', the form with tanh": lambda gelu, **inputs: gelu(**inputs | {"approximate": "tanh"})
+        },
+        unit=1,
+    ),
+    Operation(
+        "activations.swiglu",
+        inputs=gates(),
+        laws=[
+            what_passes_is_proportional,
+            closed_gate_lets_nothing_through,
+            open_gate_multiplies,
+            gate_of_ln_three,
+        ],
+        gradients=("gate", "up"),
+        unit=1,
+    ),
+]

@@ -1,0 +1,95 @@
+"""Inputs of other sizes than those drawn: axes are named by the letters in the reference's annotations.
+
+A grown tensor takes its entries at random from the drawn one, so it holds what that one holds: the same numbers, −∞,
+symbols of the vocabulary. A sparse one is zero but for a few entries a row: zeros are exact, so that the bound of a
+long sum stays as sharp as that of a short one.
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+import torch
+from torch.utils._pytree import tree_leaves
+
+LARGER: tuple[dict[str, int], ...] = (
+    {"T": 17, "S": 33, "N": 9, "B": 3},
+    {"D": 67, "V": 67, "F": 67, "P": 67, "K": 34},
+    {"T": 70, "S": 131},
+    {"D": 260, "V": 259, "F": 260, "P": 261, "K": 64},
+    {"D": 1024, "V": 1031, "F": 1024, "P": 1024, "K": 128},
+)
+"""Sizes at which tiles end in the middle: beyond 16, 32, 64, 128, 256, and powers of two."""
+NEIGHBOURS = 6
+"""Entries that a sparse row keeps."""
+MOST = 300_000
+"""Entries of a result beyond which a case would take seconds."""
+
+
+def letters(reference: Callable[..., Any]) -> dict[str, list[str]]:
+    """The axes of every tensor argument, by its annotation; a leading *B stands for any number of axes."""
+    given = inspect.signature(reference).parameters.items()
+    found = {name: re.search(r"Tensor, [\"']([^\"']*)", str(p.annotation)) for name, p in given}
+    return {name: match.group(1).split() for name, match in found.items() if match}
+
+
+def sizes(inputs: Mapping[str, Any], axes: Mapping[str, list[str]]) -> dict[str, int]:
+    """How long each lettered axis is in these inputs; whole-number arguments count by their name."""
+    found = {name: x for name, x in inputs.items() if isinstance(x, int) and len(name) == 1 and name.isupper()}
+    for name, names in axes.items():
+        x = inputs.get(name)
+        if isinstance(x, torch.Tensor):
+            named = [n for n in names if not n.startswith("*")]
+            found |= dict(zip(named, x.shape[x.ndim - len(named) :], strict=True))
+    return found
+
+
+def resized(
+    inputs: Mapping[str, Any], axes: Mapping[str, list[str]], wanted: Mapping[str, int], seed: int, sparse: bool
+) -> dict[str, Any]:
+    """The inputs with the lettered axes as long as wanted."""
+    draw = torch.Generator().manual_seed(seed)
+    grown = {name: wanted.get(name, x) if type(x) is int else x for name, x in inputs.items()}
+    for name, x in inputs.items():
+        if not isinstance(x, torch.Tensor) or name not in axes or not x.numel():
+            continue
+        names = [n for n in axes[name] if not n.startswith("*")]
+        lead = x.ndim - len(names)
+        shape = (*x.shape[:lead], *(wanted.get(n, size) for n, size in zip(names, x.shape[lead:], strict=True)))
+        if shape == tuple(x.shape):
+            continue
+        pick = torch.randint(x.numel(), shape, generator=draw)
+        grown[name] = x.flatten()[pick]
+        if sparse and x.is_floating_point() and shape and shape[-1] > NEIGHBOURS:
+            kept = torch.rand(shape, generator=draw).argsort(-1) < NEIGHBOURS
+            grown[name] = torch.where(kept, grown[name], 0)
+    return grown
+
+
+def larger(
+    drawn: Sequence[Mapping[str, Any]], reference: Callable[..., Any], given: Mapping[str, Sequence[int]], seed: int
+) -> Iterator[dict[str, Any]]:
+    """Grown versions of the drawn inputs, dense and sparse in turn; with `given` sizes, of those and no others.
+
+    What the reference refuses (heads that cannot be shared, an odd rotation) is left out.
+    """
+    axes = letters(reference)
+    combined = [dict(zip(given, values, strict=True)) for values in itertools.product(*given.values())] if given else []
+    plans = combined or [dict(plan) for plan in LARGER]
+    rounds = math.ceil(len(drawn) / len(plans)) if given else 2
+    for number, (turn, plan) in enumerate(itertools.product(range(rounds), plans)):
+        inputs = drawn[(number * 7 + turn) % len(drawn)]
+        known = sizes(inputs, axes)
+        wanted = {letter: size for letter, size in plan.items() if letter in known}
+        if wanted != plan if given else not any(size > known[letter] for letter, size in wanted.items()):
+            continue
+        grown = resized(inputs, axes, wanted, seed + number, sparse=number % 2 == 1)
+        with suppress(ValueError):
+            if sum(x.numel() for x in tree_leaves(reference(**grown))) <= MOST:
+                yield grown

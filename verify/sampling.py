@@ -1,0 +1,300 @@
+"""Laws of temperature, of the filters that make symbols impossible, of the distribution they lead to, and of a draw."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from hypothesis import strategies as st
+
+from reference.softmax import softmax
+from verify.compare import GAP, close
+from verify.inputs import integers, tensor
+from verify.suite import Operation
+
+SHAPES = [(1,), (2,), (5,), (2, 4), (2, 3, 7), (3, 6)]
+WEIGHTS = torch.tensor([3, 1, 10, 6], dtype=torch.float64)  # of 20, and not in order: 0.15, 0.05, 0.5, 0.3
+LOGITS = WEIGHTS.log()
+ORDERS = [  # temperature, top-k, top-p, min-p on these logits, and the weights that are left
+    ((0.5, None, 0.6, 0.0), [0, 0, 1, 0]),  # 100 of 146 are enough for 0.6; at T = 1 it is 10 of 20
+    ((0.5, None, 1.0, 0.5), [0, 0, 1, 0]),  # 36 is not half of 100; at T = 1 it is 6 of 10
+    ((1.0, 2, 0.6, 0.0), [0, 0, 1, 0]),  # of the two left, 10 of 16 are enough for 0.6; before, it is 10 of 20
+    ((1.0, None, 0.82, 0.2), [3, 0, 10, 6]),  # 0.5 + 0.3 + 0.15; without the 0.05, which is too little, two are enough
+]
+OPTIONS = ("temperature", "top_k", "top_p", "min_p")
+LAST_FIRST = "of equals the last comes first (an ascending sort)"
+
+
+@st.composite
+def logits(draw, scales=(1.0, 0.25, 8.0)):
+    """Rows of logits with many ties, of several sizes, some far from zero or with holes; one at least is possible."""
+    scale, offset = draw(st.sampled_from(scales)), draw(st.sampled_from([0.0, 0.0, -1000.0]))
+    shape, holes = draw(st.sampled_from(SHAPES)), draw(st.booleans())
+    z = draw(tensor(*shape, scale=scale, low=-6, high=6, holes=holes)) + offset
+    z[..., -1] = torch.where(z.isfinite().any(-1), z[..., -1], offset)
+    return {"z": z}
+
+
+def asked(rows, **options):
+    """Logits with options, one of each list."""
+    chosen = st.fixed_dictionaries({name: st.sampled_from(values) for name, values in options.items()})
+    return st.builds(lambda row, options: {**row, **options}, rows, chosen)
+
+
+def pipeline():
+    """Logits with all options, and now and then one of the cases in which their order matters."""
+    told = [{"z": LOGITS.clone(), **dict(zip(OPTIONS, options, strict=True))} for options, _ in ORDERS]
+    options = ([1.0, 0.5, 2.0], [None, 4, 3, 1], [1.0, 0.7, 0.93, 0.55], [0.0, 0.3, 0.5])
+    drawn = asked(logits(scales=(1.0, 2.0, 0.01, 8.0)), **dict(zip(OPTIONS, options, strict=True)))
+    return st.one_of(drawn, drawn, drawn, st.sampled_from(told))
+
+
+@st.composite
+def said_before(draw):
+    """Logits off zero, where the penalty has no derivative, and the tokens so far, some of them repeated; or none."""
+    *B, V = draw(st.sampled_from(SHAPES))
+    z = draw(tensor(*B, V, low=-8, high=7, holes=draw(st.booleans()))) + 0.125
+    return {"z": z, "tokens": draw(integers(*B, draw(st.sampled_from([3, 6, 1, 0])), below=V))}
+
+
+@st.composite
+def noisy(draw):
+    """Logits, and a uniform draw for each from a grid of 32."""
+    row = draw(logits())
+    return {**row, "u": (draw(integers(*row["z"].shape, below=32)).double() + 0.5) / 32}
+
+
+def kept(filtered, z):
+    """Which symbols a filter kept; what it keeps must be unchanged, and the rest −∞."""
+    stays = filtered != -math.inf
+    assert torch.equal(filtered[stays], z[stays]), f"a logit that stays has changed: {filtered}"
+    return stays
+
+
+def temperatures_multiply(temperature, z, T):
+    """Cooling twice is cooling by the product; T = 1 changes nothing."""
+    close(temperature(temperature(z, 0.5), T), temperature(z, 0.5 * T))
+    close(temperature(z, 1.0), z)
+
+
+def odds_are_squared_by_hand(temperature, z, T):
+    """At T = 1/2 the weights 3 : 1 : 10 : 6 become 9 : 1 : 100 : 36."""
+    close(softmax(temperature(LOGITS, 0.5)), WEIGHTS**2 / 146)
+
+
+def exactly_k_stay(top_k, z, k):
+    """k symbols stay, fewer only where fewer are possible."""
+    close(kept(top_k(z, k), z).sum(-1).double(), z.isfinite().sum(-1).clamp(max=k).double())
+
+
+def no_larger_is_left_out(keep, z, **options):
+    """Whatever stays is at least as large as whatever goes."""
+    stays = kept(keep(z, **options), z)
+    least = torch.where(stays, z, math.inf).amin(-1)
+    assert (torch.where(stays, -math.inf, z).amax(-1) <= least).all(), f"larger ones than these went: {stays.tolist()}"
+
+
+def first_of_equals_stay(top_k, z, k):
+    """Among equal logits the lower index is the larger."""
+    stays = kept(top_k(torch.zeros_like(z), k), torch.zeros_like(z))
+    assert stays[..., :k].all() and not stays[..., k:].any(), f"of equals these stay: {stays.tolist()}"
+
+
+def fewest_that_reach_p(top_p, z, p):
+    """The mass that stays reaches p, and without its least symbol it would not."""
+    share = torch.where(kept(top_p(z, p), z), softmax(z), 0)
+    mass, least = share.sum(-1), torch.where(share > 0, share, 1).amin(-1)
+    assert (mass >= p - GAP).all(), f"mass {mass.tolist()} does not reach {p}"
+    assert (mass - least < p + GAP).all(), f"a symbol too many stays: {mass.tolist()}"
+
+
+def nucleus_by_hand(top_p, z, p):
+    """Of 0.15, 0.05, 0.5, 0.3: the mass 0.7 takes two symbols, 0.9 three, 1 all; and 0.001 takes one."""
+    for p_, expected in ((0.7, [0, 0, 1, 1]), (0.9, [1, 0, 1, 1]), (1.0, [1, 1, 1, 1]), (1e-3, [0, 0, 1, 0])):
+        assert kept(top_p(LOGITS, p_), LOGITS).tolist() == expected, f"p = {p_}: {top_p(LOGITS, p_).tolist()}"
+
+
+def share_of_the_largest_by_hand(min_p, z, p):
+    """Of 0.15, 0.05, 0.5, 0.3: 0.2 · 0.5 keeps three, 0.5 · 0.5 two, 0 all; and 1 keeps whatever equals the largest."""
+    for p_, expected in ((0.2, [1, 0, 1, 1]), (0.5, [0, 0, 1, 1]), (0.0, [1, 1, 1, 1])):
+        assert kept(min_p(LOGITS, p_), LOGITS).tolist() == expected, f"p = {p_}: {min_p(LOGITS, p_).tolist()}"
+    largest = WEIGHTS.clamp(max=6)
+    assert kept(min_p(largest, 1.0), largest).tolist() == [0, 0, 1, 1], f"p = 1: {min_p(largest, 1.0).tolist()}"
+
+
+def odds_decide(min_p, z, p):
+    """A symbol stays when its odds against the likeliest reach p: the size of the logits does not matter."""
+    odds = torch.exp(z - z.amax(-1, keepdim=True))
+    stays = kept(min_p(z, p), z)
+    assert not ((odds < p - GAP) & stays).any() and not ((odds > p + GAP) & ~stays).any(), f"odds {odds.tolist()}"
+
+
+def penalty_by_hand(repetition_penalty, z, tokens, penalty):
+    """Penalty 2 halves a positive logit and doubles a negative one, once for each symbol."""
+    logits = torch.tensor([2, -2, 1, -1], dtype=torch.float64)
+    close(repetition_penalty(logits, torch.tensor([0, 1, 0]), 2.0), torch.tensor([1, -4, 1, -1.0]))
+
+
+def repeated_symbols_lose(repetition_penalty, z, tokens, penalty):
+    """A penalty above one lowers what occurred, one below raises it, and nothing else changes."""
+    change = (repetition_penalty(z, tokens, penalty) - z).nan_to_num(0.0)
+    occurs = (tokens.unsqueeze(-1) == torch.arange(z.shape[-1])).any(-2)
+    assert not change[~occurs].any(), "a symbol that did not occur has changed"
+    assert (change * (penalty - 1) <= 0).all(), f"a repeated symbol is rewarded: {change.tolist()}"
+
+
+def once_however_often(repetition_penalty, z, tokens, penalty):
+    """Neither the number of occurrences nor their order matters."""
+    twice = torch.cat([tokens, tokens], -1).flip(-1)
+    close(repetition_penalty(z, twice, penalty), repetition_penalty(z, tokens, penalty))
+
+
+def rows_are_distributions(distribution, z, temperature, top_k, top_p, min_p):
+    """A row sums to one; a row of −∞ has nothing to distribute and is zero."""
+    close(distribution(z, temperature, top_k, top_p, min_p).sum(-1), torch.ones(z.shape[:-1]))
+    close(distribution(torch.full_like(z, -math.inf), temperature, top_k, top_p, min_p), 0.0)
+
+
+def defaults_are_softmax(distribution, z, temperature, top_k, top_p, min_p):
+    """Nothing asked, nothing changed."""
+    close(distribution(z), softmax(z), scale=1)
+
+
+def odds_of_what_stays(distribution, z, temperature, top_k, top_p, min_p):
+    """Truncation renormalizes: two symbols that stay keep their odds exp((z_i − z_j)/T)."""
+    p = distribution(z, temperature, top_k, top_p, min_p)
+    weights = softmax(z / temperature)
+    close(p * torch.where(p > 0, weights, 0).sum(-1, keepdim=True), torch.where(p > 0, weights, 0), scale=1)
+
+
+def one_symbol_is_greedy(distribution, z, temperature, top_k, top_p, min_p):
+    """top_k = 1 gives everything to the first of the largest logits."""
+    close(distribution(z, temperature, 1, top_p, min_p), torch.nn.functional.one_hot(z.argmax(-1), z.shape[-1]))
+
+
+def order_by_hand(distribution, z, temperature, top_k, top_p, min_p):
+    """Temperature, then top-k, then top-p on what is left, then min-p: in another order other symbols stay."""
+    for options, left in ORDERS:
+        close(distribution(LOGITS, *options), torch.tensor(left).double() / sum(left))
+
+
+def race_by_hand(gumbel_max, z, u):
+    """With u_i = exp(−w_i) the largest of exp(z_i)/w_i wins: of 3/1, 1/4, 10/8, 6/5 the first."""
+    close(gumbel_max(LOGITS, torch.exp(-torch.tensor([1, 4, 8, 5], dtype=torch.float64))), 0.0)
+
+
+def equal_noise_is_greedy(gumbel_max, z, u):
+    """The same u for all: the first of the largest logits."""
+    close(gumbel_max(z, torch.full_like(u, 0.25)), z.argmax(-1))
+
+
+def impossible_is_never_drawn(gumbel_max, z, u):
+    """A logit of −∞ loses against every noise."""
+    drawn = gumbel_max(z, u)
+    assert z.gather(-1, drawn.unsqueeze(-1)).isfinite().all(), "an impossible symbol was drawn"
+
+
+def frequencies(gumbel_max, z, u):
+    """On a grid of 64² draws the weights 1 : 3 come as often, but for the 2 · 64 cells that the border may cross."""
+    ticks = (torch.arange(64).double() + 0.5) / 64
+    weights = torch.tensor([1, 3], dtype=torch.float64)
+    often = gumbel_max(weights.log().expand(64**2, 2), torch.cartesian_prod(ticks, ticks)).double().mean()
+    assert abs(often - 3 / 4) <= 2 / 64, f"the second is drawn with frequency {often:.3f}, not 0.75"
+
+
+def ties_kept(top_k, z, k):
+    left = top_k(z, k)
+    least = torch.where(left == -math.inf, math.inf, left).amin(-1, keepdim=True)
+    return torch.where(z < least, -math.inf, z)
+
+
+def last_first(keep, z, **options):
+    return keep(z.flip(-1), **options).flip(-1)
+
+
+def probabilities(keep, z, **options):
+    return softmax(keep(z, **options))
+
+
+def top_k_ties_kept(distribution, z, temperature=1.0, top_k=None, top_p=1.0, min_p=0.0):
+    left = ties_kept(lambda z, k: torch.where(distribution(z, 1.0, k) > 0, z, -math.inf), z, top_k)
+    return distribution(left, temperature, None, top_p, min_p)
+
+
+def cooled_last(distribution, z, temperature=1.0, top_k=None, top_p=1.0, min_p=0.0):
+    left = distribution(z, 1.0, top_k, top_p, min_p)
+    return softmax(torch.where(left > 0, z / temperature, -math.inf))
+
+
+def min_p_first(distribution, z, temperature=1.0, top_k=None, top_p=1.0, min_p=0.0):
+    left = distribution(z, temperature, None, 1.0, min_p)
+    return distribution(torch.where(left > 0, z, -math.inf), temperature, top_k, top_p)
+
+
+def jointly(distribution, z, temperature=1.0, top_k=None, top_p=1.0, min_p=0.0):
+    left = distribution(z, temperature, None, top_p)
+    return distribution(torch.where(left > 0, z, -math.inf), temperature, top_k, 1.0, min_p)
+
+
+# A p that is met exactly is decided by rounding. Masses of tied symbols are fractions with denominators up to 7, others
+# are no fractions: 0.37, 0.7, 0.93 and 0.15 are not met, and the exponential of a multiple of 1/4 is none of them.
+OPERATIONS = [
+    Operation(
+        "sampling.temperature",
+        inputs=asked(logits(scales=(1.0, 0.01, 250.0)), T=[1.0, 0.5, 2.0, 0.7]),
+        laws=[temperatures_multiply, odds_are_squared_by_hand],
+        gradients=("z",),
+    ),
+    Operation(
+        "sampling.top_k",
+        inputs=asked(logits(), k=[1, 2, 3, 9]),
+        laws=[exactly_k_stay, no_larger_is_left_out, first_of_equals_stay],
+        conventions={
+            "ties at the boundary are all kept": ties_kept,
+            LAST_FIRST: last_first,
+            "renormalized probabilities instead of logits": probabilities,
+        },
+        free=("z",),
+    ),
+    Operation(
+        "sampling.top_p",
+        inputs=asked(logits(), p=[0.37, 0.7, 0.93, 0.15, 1.0]),
+        laws=[fewest_that_reach_p, no_larger_is_left_out, nucleus_by_hand],
+        conventions={LAST_FIRST: last_first, "renormalized probabilities instead of logits": probabilities},
+        free=("z",),
+    ),
+    Operation(
+        "sampling.min_p",
+        inputs=asked(logits(), p=[0.3, 0.05, 0.0, 1.0]),
+        laws=[share_of_the_largest_by_hand, odds_decide],
+        conventions={"renormalized probabilities instead of logits": probabilities},
+        free=("z",),
+    ),
+    Operation(
+        "sampling.repetition_penalty",
+        inputs=asked(said_before(), penalty=[2.0, 1.5, 0.8, 1.0]),
+        laws=[penalty_by_hand, repeated_symbols_lose, once_however_often],
+        gradients=("z",),
+    ),
+    Operation(
+        "sampling.distribution",
+        inputs=pipeline(),
+        laws=[rows_are_distributions, defaults_are_softmax, odds_of_what_stays, one_symbol_is_greedy, order_by_hand],
+        gradients=("z",),
+        conventions={
+            "temperature after the truncation (llama.cpp)": cooled_last,
+            "min-p before top-k and top-p (vLLM)": min_p_first,
+            "top-p on the mass before top-k (FlashInfer's joint order)": jointly,
+            "ties at the boundary of top-k are all kept": top_k_ties_kept,
+            LAST_FIRST: last_first,
+        },
+        unit=1,
+    ),
+    Operation(
+        "sampling.gumbel_max",
+        inputs=noisy(),
+        laws=[race_by_hand, equal_noise_is_greedy, impossible_is_never_drawn, frequencies],
+        conventions={"the noise is that of 1 − u": lambda gumbel_max, z, u: gumbel_max(z, 1 - u)},
+        free=("z",),
+    ),
+]

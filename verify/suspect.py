@@ -1,0 +1,57 @@
+r"""Signs that are no proof: errors larger than a random walk of roundings, or nearly always to one side.
+
+A sum of n rounded terms errs by about √n u when the roundings are independent, against the n u that the bound allows,
+and its error is as often above zero as below. Both statements are only probable, so that they raise a suspicion and
+never a verdict.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+import torch
+from torch.utils._pytree import tree_leaves
+
+from verify.ask import Answer
+from verify.judge import Reading, Tally, misfit
+from verify.rounding import Undecided
+
+LARGEST = 4
+"""Cases that are held to the random walk."""
+CHANCE = 1e-6
+"""Probability of so many signs alike, among cases whose mean errors have either sign with probability one half."""
+
+
+def suspicions(reading: Reading, answers: Sequence[Answer]) -> list[str]:
+    """A sentence for every sign."""
+    found, signs = [], []
+    walk = replace(reading, contract=replace(reading.contract, walk=True))
+    for answer in answers:
+        values = tree_leaves(reading.exact(**answer.inputs))
+        pairs = zip(answer.results, values, strict=True)
+        signs += [mean_sign(got.double(), value) for got, value in pairs if value.is_floating_point()]
+    for answer in answers[-LARGEST:]:
+        with suppress(Undecided):
+            for result, ball in zip(answer.results, walk.expected(answer.inputs), strict=True):
+                if wrong := misfit(result, ball, reading.contract, Tally(), wider=(result.dtype,)):
+                    found.append(f"larger errors than 6√n roundings would make: {wrong}")
+    above, below = signs.count(1), signs.count(-1)
+    fused = reading.contract.name == "FUSED"  # stored in a narrow dtype, what lies between may be biased for good
+    if fused and 2 * tail(min(above, below), above + below) < CHANCE:
+        found.append(f"errors to one side: too large in {above} cases and too small in {below}")
+    return found
+
+
+def mean_sign(got: torch.Tensor, value: torch.Tensor) -> int:
+    """Is the mean relative error above zero (1), below (−1), or none at all?"""
+    there = got.isfinite() & value.isfinite() & (value != 0)
+    mean = float(torch.where(there, (got - value) / torch.where(there, value, 1), 0).sum())
+    return (mean > 0) - (mean < 0)
+
+
+def tail(k: int, n: int) -> float:
+    """P(at most k heads in n fair throws)."""
+    return sum(math.comb(n, i) for i in range(k + 1)) / 2**n

@@ -1,0 +1,54 @@
+"""Activations through log(1 + u) = 2 artanh(u/(2 + u)) and the complementary error function, folded to x ≤ 0."""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+
+def _fold(x: jax.Array) -> jax.Array:
+    """−|x|, selected so that its derivative at 0 is 1: either branch of what is built on it is smooth there."""
+    return jnp.where(x > 0, -x, x)
+
+
+def relu(x: jax.Array) -> jax.Array:
+    """max(x, 0), by selection: whatever is not at most 0 passes, NaN included, and 0 itself does not."""
+    x = jnp.asarray(x)
+    return jnp.where(x <= 0, jnp.zeros_like(x), x)
+
+
+def softplus(x: jax.Array) -> jax.Array:
+    """log(1 + e^x), as 2 artanh(u/(2 + u)) with u = e^−|x|, plus x where x is positive."""
+    x = jnp.asarray(x)
+    u = jnp.exp(_fold(x))
+    return jnp.where(x > 0, x, 0.0) + 2.0 * jnp.arctanh(u / (2.0 + u))
+
+
+def sigmoid(x: jax.Array) -> jax.Array:
+    """1/(1 + e^−x), as the exponential of its own logarithm, −softplus(−x)."""
+    return jnp.exp(-softplus(-jnp.asarray(x)))
+
+
+def silu(x: jax.Array) -> jax.Array:
+    """x/(1 + e^−x) for positive x and x e^x/(1 + e^x) otherwise, so that no exponential exceeds 1."""
+    x = jnp.asarray(x)
+    u = jnp.exp(_fold(x))
+    return x * (jnp.where(x > 0, 1.0, u) / (1.0 + u))
+
+
+def gelu(x: jax.Array, approximate: str = "none") -> jax.Array:
+    """x·Φ(x), Φ = erfc(−x/√2)/2; its "tanh" form as x·sigmoid(2y), which is x(1 + tanh y)/2 without cancellation."""
+    x = jnp.asarray(x)
+    if approximate == "none":
+        return 0.5 * x * jax.scipy.special.erfc(-x * math.sqrt(0.5))
+    if approximate == "tanh":
+        return x * sigmoid(math.sqrt(8.0 / math.pi) * x * (1.0 + 0.044715 * x * x))
+    raise ValueError(f"expected approximate 'none' or 'tanh', received {approximate!r}")
+
+
+def swiglu(gate: jax.Array, up: jax.Array) -> jax.Array:
+    """silu(gate)·up, as gate·up, the bilinear layer, damped by sigmoid(gate)."""
+    gate, up = jnp.asarray(gate), jnp.asarray(up)
+    return gate * up * sigmoid(gate)
