@@ -51,6 +51,9 @@ class Magnitude(Abs):
         at = inner[0] if isinstance(inner, acb_series) else inner
         return inner * acb("nan") if at.contains(0) else (inner * inner).sqrt()
 
+    def _latex(self, printer, **options):
+        return rf"\left|{{{printer._print(self.args[0])}}}\right|"
+
     def _sympystr(self, printer):
         return f"Abs({printer._print(self.args[0])})"
 

@@ -28,7 +28,7 @@ def relu(x: Float[Tensor, "*B F"]) -> Float[Tensor, "*B F"]:
     Source: nair2010rectified, §2.
     """
     expect.floating("x", x)
-    return torch.relu(x)
+    return torch.where(x <= 0, 0, x)  # NaN is not ≤ 0, and stays
 
 
 def sigmoid(x: Float[Tensor, "*B F"]) -> Float[Tensor, "*B F"]:
@@ -83,7 +83,8 @@ def swiglu(gate: Float[Tensor, "*B F"], up: Float[Tensor, "*B F"]) -> Float[Tens
     Raises ValueError for integer or empty tensors, or unequal shapes.
     Source: shazeer2020glu, §2 eq. (5).
     """
+    expect.floating("gate", gate)
     expect.floating("up", up)
-    if getattr(gate, "shape", None) != up.shape:
-        expect.fail("gate", f"the shape of up, {tuple(up.shape)}", f"shape {tuple(getattr(gate, 'shape', ()))}")
+    if gate.shape != up.shape:
+        expect.fail("up", f"the shape of gate, {tuple(gate.shape)}", f"shape {tuple(up.shape)}")
     return silu(gate) * up

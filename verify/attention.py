@@ -11,7 +11,8 @@ from verify.compare import close
 from verify.inputs import booleans, tensor
 from verify.suite import Operation
 
-SHAPES = [(2, 3, 1, 5, 4), (1, 2, 3, 5, 4), (2, 3, 5, 4, 6)]  # B H T S K: decoding, a cache, more queries than keys
+SHAPES = [(2, 3, 1, 5, 4), (1, 2, 3, 5, 4), (1, 2, 4, 4, 3), (2, 3, 5, 4, 6)]
+"""B H T S K: decoding, a cache, neither, and more queries than keys."""
 GROUPED = [(2, 6, 3, 1, 5, 4), (1, 6, 2, 3, 5, 4), (2, 4, 1, 5, 3, 6), (2, 3, 3, 4, 5, 6)]  # B H G T S K
 
 
@@ -29,7 +30,7 @@ def qkv(draw):
     B, H, T, S, K = draw(st.sampled_from(SHAPES))
     q, k, v = (draw(tensor(B, H, n, K)) for n in (T, S, S))
     causal, masked = draw(st.sampled_from([(True, True), (True, False), (False, True), (False, False)]))
-    mask, scale = draw(booleans(T, S)) if masked else None, draw(st.sampled_from([None, None, 0.3]))
+    mask, scale = draw(booleans(T, S)) if masked else None, draw(st.sampled_from([None, None, 0.3, 0.0]))
     return {"q": q, "k": k, "v": v, "causal": causal, "mask": mask, "scale": scale}
 
 

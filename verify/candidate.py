@@ -102,8 +102,6 @@ class Arrays:
 
         self.np, self.framework, self.device, self.buffers = np, framework, device, {}
         self.library = importlib.import_module(framework if framework != "jax" else "jax.numpy")
-        if framework == "jax":
-            importlib.import_module("jax").config.update("jax_enable_x64", True)
         if device != "cpu":
             if framework != "torch":
                 raise ValueError(f"--device {device}: expected a torch function, received one of {framework}")
@@ -126,6 +124,7 @@ class Arrays:
             return buffer.copy_(fresh)
         array = self.np.frombuffer(data, dtype=self.dtype(dtype)).reshape(shape)
         if self.framework == "jax":
+            array = array.astype("int32") if dtype == "int64" and not self.wide else array
             return self.library.asarray(array)
         return self.np.array(array, order="F" if strided else "C")
 
@@ -183,6 +182,12 @@ class Arrays:
             return importlib.import_module("jax").vjp(moved, *xs)[1](cotangent)
         raise TypeError("gradients need torch or jax: numpy has no derivatives")
 
+    def widened(self, wanted):
+        """In jax 64-bit numbers are an option: off, as its users have it, unless they are checked in float64."""
+        self.wide = wanted
+        if self.framework == "jax":
+            importlib.import_module("jax").config.update("jax_enable_x64", wanted)
+
     def poisoned(self, wanted):
         """From now on torch hands out memory full of NaN, so that what a function never wrote is seen; or not."""
         if self.framework == "torch":
@@ -202,6 +207,7 @@ def gathered(flat):
 
 def call(function, backward, arrays, header, blob):
     tensors, at = {}, 0
+    arrays.widened("float64" in [dtype for dtype, *_ in header["tensors"].values()])
     for name, (dtype, shape, strided, size) in header["tensors"].items():
         tensors[name] = arrays.read(name, dtype, shape, strided, blob[at : at + size])
         at += size

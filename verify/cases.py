@@ -111,12 +111,17 @@ def on_the_whole(f: Callable[..., Any]) -> Callable[..., Any]:
     return lambda **inputs: f(**gathered(inputs))
 
 
-def regimes(inputs: Mapping[str, Any], free: Collection[str], number: int) -> dict[str, Any]:
+def regimes(inputs: Mapping[str, Any], free: Sequence[str], number: int) -> dict[str, Any]:
     """The inputs as drawn; those free to be any number in turn moderate, constant, tiny, with one large entry, zero, on
     a ramp, far off, and minus zero."""
 
     def ramp(x: torch.Tensor) -> torch.Tensor:
         return x + torch.linspace(-4, 4, x.shape[-1], dtype=x.dtype) if x.ndim else x
+
+    def far_off(x: torch.Tensor) -> torch.Tensor:
+        """One argument on the negative side; of several, the first and second on opposite sides: scores far below 0."""
+        second = len(free) > 1 and x is inputs[free[1]]
+        return x / 8 + (16.0 if second else -16.0 if len(free) > 1 else -128.0)
 
     kinds: list[Callable[[torch.Tensor], torch.Tensor]] = [
         lambda x: x,
@@ -126,7 +131,7 @@ def regimes(inputs: Mapping[str, Any], free: Collection[str], number: int) -> di
         lambda x: torch.where(torch.arange(x.numel()).reshape(x.shape) == x.numel() // 2, 32 * x, x),
         lambda x: torch.zeros_like(x),
         ramp,
-        lambda x: x / 8 + 64,
+        far_off,
         lambda x: x / 4,
         lambda x: -torch.zeros_like(x),
         lambda x: x,

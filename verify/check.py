@@ -24,6 +24,7 @@ from verify.contract import contracts
 from verify.diagnose import diagnose
 from verify.draws import drawn_wrongly
 from verify.judge import Reading, Tally, readings
+from verify.rounding import NoRule
 from verify.snippet import snippet
 from verify.suite import Operation, simplified
 from verify.suspect import suspicions
@@ -119,7 +120,10 @@ def check(
             report.verdict, report.why = ("refuted", wrong) if wrong else ("conforms", "")
             return report
         answers = ask(caller, reference, tried)
-        verdict(report, operation, caller, reference, answers)
+        try:
+            verdict(report, operation, caller, reference, answers)
+        except NoRule as gap:
+            report.why = f"the bound cannot be derived: {gap}"
         report.cost = cost(reference, tried[-1], io) if not slopes else 0.0
         report.seconds = {"all": time.perf_counter() - started, "theirs": caller.seconds}
         return report

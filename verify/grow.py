@@ -19,13 +19,13 @@ import torch
 from torch.utils._pytree import tree_leaves
 
 LARGER: tuple[dict[str, int], ...] = (
-    {"T": 17, "S": 33, "N": 9, "B": 3},
-    {"D": 67, "V": 67, "F": 67, "P": 67, "K": 34},
-    {"T": 70, "S": 131},
-    {"D": 260, "V": 259, "F": 260, "P": 261, "K": 64},
-    {"D": 1024, "V": 1031, "F": 1024, "P": 1024, "K": 128},
+    {"T": 9, "S": 9, "N": 12, "B": 3, "D": 11, "V": 11, "F": 11, "P": 11, "K": 10},
+    {"T": 17, "S": 35, "D": 37, "V": 35, "F": 37, "P": 37},
+    {"T": 70, "S": 131, "D": 67, "V": 67, "F": 67, "P": 67, "K": 34},
+    {"T": 1, "S": 67, "D": 260, "V": 131, "F": 260, "P": 261, "K": 64},
+    {"T": 5, "S": 259, "D": 1024, "V": 1031, "F": 1024, "P": 1024, "K": 128},
 )
-"""Sizes at which tiles end in the middle: beyond 16, 32, 64, 128, 256, and powers of two."""
+"""Sizes at which tiles end in the middle: beyond 8, 16, 32 … 256; and powers of two, in decoding, and square."""
 NEIGHBOURS = 6
 """Entries that a sparse row keeps."""
 MOST = 300_000
@@ -72,6 +72,14 @@ def resized(
     return grown
 
 
+def plainness(inputs: Mapping[str, Any]) -> float:
+    """How far from one the largest finite magnitude is, in powers of two; the most for constant tensors."""
+    floating = [x for x in inputs.values() if isinstance(x, torch.Tensor) and x.is_floating_point() and x.numel() > 1]
+    sizes = [float(x[x.isfinite()].abs().max()) if x.isfinite().any() else 0.0 for x in floating]
+    flat = any(bool((x == x.flatten()[0]).all()) for x in floating) or not all(sizes)
+    return math.inf if flat else max((abs(math.log2(size)) for size in sizes), default=0.0)
+
+
 def larger(
     drawn: Sequence[Mapping[str, Any]], reference: Callable[..., Any], given: Mapping[str, Sequence[int]], seed: int
 ) -> Iterator[dict[str, Any]]:
@@ -83,11 +91,12 @@ def larger(
     combined = [dict(zip(given, values, strict=True)) for values in itertools.product(*given.values())] if given else []
     plans = combined or [dict(plan) for plan in LARGER]
     rounds = math.ceil(len(drawn) / len(plans)) if given else 2
+    plain = sorted(drawn, key=plainness)  # of ordinary size and all different, so that little hides in a long sum
     for number, (turn, plan) in enumerate(itertools.product(range(rounds), plans)):
-        inputs = drawn[(number * 7 + turn) % len(drawn)]
+        inputs = drawn[(number * 7 + turn) % len(drawn)] if turn % 2 else plain[number % len(plain)]
         known = sizes(inputs, axes)
         wanted = {letter: size for letter, size in plan.items() if letter in known}
-        if wanted != plan if given else not any(size > known[letter] for letter, size in wanted.items()):
+        if wanted != plan if given else not any(size != known[letter] for letter, size in wanted.items()):
             continue
         grown = resized(inputs, axes, wanted, seed + number, sparse=number % 2 == 1)
         with suppress(ValueError):

@@ -18,7 +18,6 @@ from verify.cases import narrowed, on_the_whole
 from verify.contract import Contract, contracts
 from verify.rounding import Ball, Undecided, bounds, interval
 
-
 WIDER: dict[torch.dtype, tuple[torch.dtype, ...]] = {
     torch.float64: (),
     torch.float32: (),

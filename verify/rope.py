@@ -15,9 +15,9 @@ from verify.suite import Operation
 @st.composite
 def positioned(draw):
     """Vectors at positions near zero or in the thousands, in order or not, in either layout."""
-    shape = draw(st.sampled_from([(2, 3, 4), (3, 5, 8), (2, 1, 4, 6)]))
+    shape = draw(st.sampled_from([(2, 3, 4), (3, 5, 8), (2, 1, 4, 6), (2, 1, 4)]))
     T = shape[-2]
-    positions = draw(integers(T, below=8)) + draw(st.sampled_from([0, 0, 2049, 4000]))
+    positions = draw(integers(T, below=8)) + draw(st.sampled_from([0, 0, 2049, 4000, 5000, 40000]))
     base = draw(st.sampled_from([10000.0, 500.0]))
     layout = draw(st.sampled_from(["interleaved", "half"]))
     return {"x": draw(tensor(*shape)), "positions": positions, "base": base, "layout": layout}

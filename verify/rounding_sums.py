@@ -78,9 +78,13 @@ def _converted(m, out, a, *, dtype=None, **kwargs):
 
 @rule(aten.index_put)
 def _written(m, out, a, indices, values, accumulate=False):
-    if accumulate:
-        raise NoRule("no rounding rule for aten.index_put that accumulates")
-    return a.error.index_put([i and i.value for i in indices], values.error)
+    places = [i and i.value for i in indices]
+    if not accumulate:
+        return a.error.index_put(places, values.error)
+    sizes = magnitude(a).index_put(places, magnitude(values), True)
+    terms = (magnitude(a) != 0).double().index_put(places, (magnitude(values) != 0).double(), True)
+    lost = torch.where(terms > 1, m.contract.lost * terms, 0)
+    return m.rounded(out, a.error.index_put(places, values.error, True) + gamma(m, terms) * sizes + lost)
 
 
 @rule(aten.isfinite, aten.isinf, aten.isnan, aten.ones_like, aten.zeros_like, aten.new_zeros)

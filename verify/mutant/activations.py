@@ -18,7 +18,7 @@ NOWHERE = "no public report found"
     "activations.relu",
     id="relu-hides-nan",
     seen="pytorch/pytorch #7999; apache/mxnet #11115; tensorflow/tensorflow #32730",
-    fix="compare so that NaN falls through: where(x < 0, 0, x)",
+    fix="compare so that NaN falls through: where(x <= 0, 0, x)",
 )
 def nan_becomes_zero(x):
     """NaN is not above zero, and so it is replaced by zero."""

@@ -22,9 +22,7 @@ def _log_total(z: jax.Array) -> jax.Array:
     return jax.lax.scan(lambda total, term: (_log_add(total, term), None), start, z.T)[0]
 
 
-def cross_entropy(
-    z: jax.Array, target: jax.Array, ignore_index: int = -100, label_smoothing: float = 0.0
-) -> jax.Array:
+def cross_entropy(z: jax.Array, target: jax.Array, ignore_index: int = -100, label_smoothing: float = 0.0) -> jax.Array:
     """Mean over counted rows of (1 − ε) log Σ_k exp(z_k − z_target) + ε mean_j log Σ_k exp(z_k − z_j): two losses."""
     z, target = jnp.asarray(z), jnp.asarray(target)
     counted = target != ignore_index
