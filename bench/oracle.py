@@ -44,7 +44,7 @@ def verdicts(name: str, f: Callable[..., Any], io: torch.dtype, count: int) -> d
                 broken = dict.fromkeys(RULES, True)
                 continue
             broken["assert_close"] |= _differs(y, truth.to(io))
-            apart = (low - truth).abs().nan_to_num(0).max() if truth.numel() else 0
+            apart = (low - truth).abs().nan_to_num(0).max() if truth.numel() else torch.zeros(())
             broken["twice the baseline"] |= not _within(y, truth, 2 * apart + 1e-5)
             broken["1e-2"] |= not torch.allclose(y.double(), truth, rtol=1e-2, atol=1e-2, equal_nan=True)
     told = readings(reference, operation.conventions, io, unit=operation.unit)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def momentum_init(x: Float[Tensor, "*P"]) -> None:
+def momentum_init(x: Float[Tensor, "*P"]) -> Float[Tensor, "*P"] | None:
     """There is no velocity before the first step."""
     return None
 

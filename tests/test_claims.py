@@ -24,7 +24,12 @@ def test_five_forms_and_all_sizes():
     forms = {part.form for c in CLAIMS for part in c.parts()}
     assert forms == {"equal", "below", "optimal", "induct", "expect", "finite"}
     narrower = {c.id: c.why for c in CLAIMS if c.scope != "all_sizes"}
-    assert list(narrower) == ["markov.laplace_is_not_the_posterior_mode"]
+    assert set(narrower) == {
+        "activations.tanh_gelu_error_bound",
+        "markov.laplace_is_not_the_posterior_mode",
+        "sampling.temperature_and_truncation_do_not_commute",
+    }
+    assert all(narrower.values()), "a narrower scope says why"
 
 
 def test_ids_are_unique_and_topics_are_complete():

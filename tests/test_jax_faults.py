@@ -4,9 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from verify.compare import GAP
+from verify.compare import GAP, jax64
 from verify.twin.softmax import log_sum_exp
 
+jax64()
 Z = jnp.array([0.0, 0.0, 1.0], dtype=jnp.float64)
 
 

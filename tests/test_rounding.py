@@ -27,6 +27,7 @@ FUNCTIONS = {
     "reciprocal": lambda x, y: (3 + y).reciprocal() * x,
     "exponential": lambda x, y: torch.exp(3 * x) * y,
     "logarithm": lambda x, y: torch.log(0.5 + x * x + y.abs()),
+    "logarithm of one and more": lambda x, y: torch.log1p(x * x) + y,
     "root": lambda x, y: torch.sqrt(x * x + y * y + 0.1),
     "inverse root": lambda x, y: torch.rsqrt(x * x + 0.1) * y,
     "power": lambda x, y: (x.abs() + 1) ** 1.7 + y**2,

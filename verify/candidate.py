@@ -196,7 +196,7 @@ class Arrays:
 
 def gathered(flat):
     """Inputs named "x[0]", "x[1]", … are the list x."""
-    whole = {}
+    whole: dict = {}
     for name, x in flat.items():
         if name.endswith("]"):
             whole.setdefault(name.partition("[")[0], []).append(x)

@@ -38,7 +38,7 @@ def drawn_wrongly(
 ) -> str | None:
     """Why the draws are not from the distribution, "" if they may be; None if the function does not draw at all."""
     rows = [inputs for inputs in tried if inputs["z"].shape[-1] <= 16]
-    asked = []
+    asked: list[tuple[Mapping[str, Any], torch.Tensor]] = []
     for inputs in rows:
         repeated = {**inputs, "z": inputs["z"].reshape(-1, inputs["z"].shape[-1])[:1].expand(DRAWS, -1).contiguous()}
         answer = caller(repeated)

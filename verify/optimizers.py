@@ -254,7 +254,7 @@ OPERATIONS = [
             impulse_fades_by_hand,
         ],
         gradients=("x",),
-        conventions={SHORTCUT: shortcut, ABSOLUTE: absolute_decay},
+        conventions={SHORTCUT: shortcut},
         free=("x", "gradients"),
     ),
     *optimizers_steps.OPERATIONS,

@@ -110,11 +110,6 @@ def shortcut(adamw_step, x, g, m, v, *, t, beta2=0.999, eps=1e-8, **hyper):
     return adamw_step(x, g, m, v, t=t, beta2=beta2, eps=eps / (1 - beta2**t) ** 0.5, **hyper)
 
 
-def absolute_decay(adamw_step, x, g, m, v, *, lr, decay=0.01, **hyper):
-    """x ← (1 − λ)x − η m̂/(√v̂ + ε)."""
-    return adamw_step(x, g, m, v, lr=lr, decay=decay / lr, **hyper)
-
-
 def library_clip(_, gradients, max_norm):
     """A millionth beside the norm, against a division by zero."""
     total = torch.sqrt(torch.stack([(g**2).sum() for g in gradients]).sum())
@@ -136,7 +131,6 @@ OPERATIONS = [
         ],
         conventions={
             "ε beside √v, before its correction": shortcut,
-            "the decay is not multiplied by the learning rate": absolute_decay,
         },
         free=("x", "g"),
     ),

@@ -30,7 +30,8 @@ def _comparison(m, out, a, b):
 
 
 def _stored(m: Rounding, x: Ball) -> Ball:
-    return Ball(x.value, x.error + (UNIT[m.contract.stored] * x.value.abs() if m.contract.stored else 0))
+    narrow = m.contract.stored
+    return Ball(x.value, x.error + UNIT[narrow] * x.value.abs()) if narrow and x.value.isfinite() else x
 
 
 @rule(aten.logical_and, aten.bitwise_and)

@@ -165,4 +165,7 @@ def _sigmoid(m, out, a):
 DECOMPOSED: dict[Any, Callable[..., Any]] = {
     aten.reciprocal: lambda x: torch.div(torch.ones_like(x), x),
     aten.silu: lambda x: x * torch.sigmoid(x),
+    aten.log1p: lambda x: torch.log(1 + x),
+    aten.tanh_backward: lambda grad, out: grad * (1 - out * out),
+    aten.sigmoid_backward: lambda grad, out: grad * (out * (1 - out)),
 }

@@ -269,7 +269,7 @@ def sum_of_squares(x, weight=None, eps=1e-6):
     return affine(x / (x.square().sum(-1, keepdim=True) + eps).sqrt(), weight)
 
 
-@mistake("normalization.rms_norm", id="rms-eps-outside-sqrt", seen="bzhangGo/rmsnorm", fix="add ε under the root")
+@mistake("normalization.rms_norm", id="rms-eps-outside-sqrt", seen=NOWHERE, fix="add ε under the root")
 def epsilon_outside_the_root(x, weight=None, eps=1e-6):
     """ε is added to the root mean square, as its authors' first code did and no model since."""
     square = x.square().mean(-1, keepdim=True)

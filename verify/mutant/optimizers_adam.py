@@ -208,3 +208,22 @@ def step_squaring_the_average(x, g, m, v, *, t, lr, beta1=0.9, beta2=0.999, eps=
     m = beta1 * m + (1 - beta1) * g
     v = beta2 * v + (1 - beta2) * m**2
     return x * (1 - lr * decay) - lr * right(m, v, 1 - beta1**t, 1 - beta2**t, eps), m, v
+
+
+PLAIN = {
+    "id": "adamw-decay-not-times-lr",
+    "seen": "tensorflow/addons #2282",
+    "fix": "multiply the decay by the learning rate; the paper's λ, which is not, is ours over η",
+}
+
+
+@mistake("optimizers.adamw", **PLAIN)
+def decay_without_the_rate(x, gradients, *, lr, decay=0.01, **hyper):
+    """x ← (1 − λ)x: with λ = 0.1 the parameters halve in seven steps."""
+    return adamw(x, gradients, lr=lr, decay=decay / lr, **hyper)
+
+
+@mistake("optimizers.adamw_step", **PLAIN)
+def step_of_decay_without_the_rate(x, g, m, v, *, lr, decay=0.01, **hyper):
+    """x ← (1 − λ)x − η m̂/(√v̂ + ε)."""
+    return adamw_step(x, g, m, v, lr=lr, decay=decay / lr, **hyper)
