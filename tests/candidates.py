@@ -244,7 +244,7 @@ def draws(logits, temperature=1.0, top_k=None, top_p=1.0):
     if top_k is not None:
         z = z.masked_fill(z < z.topk(min(top_k, z.shape[-1]), -1).values[..., -1:], -torch.inf)
     if top_p < 1:
-        p, order = z.softmax(-1).sort(-1, descending=True, stable=True)
+        p, order = z.softmax(-1).sort(dim=-1, descending=True, stable=True)
         drop = p.cumsum(-1) - p >= top_p
         z = z.masked_fill(drop.scatter(-1, order, drop), -torch.inf)
     return torch.multinomial(z.softmax(-1).nan_to_num(1), 1)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from verify.cases import Usage, match
+from verify.cases import Usage, cases, match
 from verify.check import Report, assert_conforms, check, find, settle
 from verify.contract import contracts
 from verify.draws import DRAWS, improbable
@@ -86,7 +86,8 @@ def test_wrong_functions_are_refuted(operation, name, why, mistake):
     report = check(f"{HERE}:{name}", operation)
     assert report.verdict == "refuted" and why in report.why, report
     assert report.counterexample
-    assert any(mistake in sentence for sentence in report.diagnosis) if mistake else not report.diagnosis
+    known = [sentence for sentence in report.diagnosis if "not deterministic" not in sentence]
+    assert any(mistake in sentence for sentence in known) if mistake else not known
 
 
 def test_positions_in_bfloat16_are_seen_even_where_everything_may_be_bfloat16():
@@ -145,9 +146,9 @@ def test_what_goes_wrong_only_at_some_lengths_is_found_there():
 
 
 def test_other_seeds_give_other_inputs_and_the_same_seed_the_same():
-    reports = [check(f"{HERE}:no_maximum", "softmax.softmax", seed=s, count=5) for s in (0, 0, 1)]
-    assert reports[0].counterexample == reports[1].counterexample
-    assert {r.verdict for r in reports} == {"refuted"}
+    operation, reference = find("softmax.softmax")
+    first, again, other = (cases(operation, ["z"], reference, torch.float32, 9, seed=seed) for seed in (0, 0, 1))
+    assert str(first) == str(again) != str(other)
 
 
 def test_draws_are_judged_by_their_frequencies():

@@ -7,6 +7,7 @@ error.
 
 from __future__ import annotations
 
+import dis
 import importlib
 import importlib.machinery
 import importlib.util
@@ -92,6 +93,26 @@ def parameters(function):
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     return [[p.name, p.kind in named, p.default is not inspect.Parameter.empty] for p in found
             if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]  # fmt: skip
+
+
+def framework_of(function):
+    """torch, unless it is not loaded or the function, and what it calls in its module, speaks of jax alone."""
+    spoken, unread, read = set(), [function], set()
+    while unread:
+        body = unread.pop()
+        body = inspect.unwrap(getattr(body, "func", body))  # a partial's function
+        body = body if inspect.isroutine(body) else type(body).__call__
+        code = getattr(body, "__code__", None)
+        names = {line.argval for line in dis.get_instructions(code) if line.opname == "LOAD_GLOBAL"} if code else set()
+        for name in names - read:
+            used = getattr(body, "__globals__", {}).get(name)
+            home = getattr(used, "__module__", None) or getattr(used, "__name__", "")
+            spoken.add(str(home).partition(".")[0])
+            unread += [used] if callable(used) and home == getattr(body, "__module__", "") else []
+        read |= names
+    if "jax" in sys.modules and "jax" in spoken and "torch" not in spoken:
+        return "jax"
+    return next((f for f in ("torch", "jax") if f in sys.modules), "numpy")
 
 
 class Arrays:
@@ -253,7 +274,7 @@ def main(target, framework, device, behind):
         function = load(target)
         backward = load(target.rpartition(":")[0] + ":" + behind) if behind else None
         if framework == "auto":
-            framework = next((f for f in ("torch", "jax") if f in sys.modules), "numpy")
+            framework = framework_of(function)
         arrays = Arrays(framework, device)
     except BaseException as error:
         send(channel, {"unusable": f"{type(error).__name__}: {error}", "traceback": theirs(error)})

@@ -25,11 +25,11 @@ SEEN = 30
 """Answers with which a mistake must agree before it is named."""
 
 
-def agrees(reading: Reading, f: Callable[..., Any], answer: Answer) -> bool:
-    """Is the answer what f gives, in exact arithmetic or, where that matters, in the io dtype?"""
+def agrees(reading: Reading, f: Callable[..., Any], answer: Answer, narrow: bool = True) -> bool:
+    """Is the answer what f gives, in exact arithmetic or, where that matters and with `narrow`, in the io dtype?"""
     if answer.trouble:
         return False
-    for balls in _balls(reading, f, answer.inputs):
+    for balls in _balls(reading, f, answer.inputs, narrow):
         alike = len(balls) == len(answer.results)
         if alike and not any(
             misfit(result, ball, reading.contract, Tally()) for result, ball in zip(answer.results, balls, strict=True)
@@ -38,14 +38,14 @@ def agrees(reading: Reading, f: Callable[..., Any], answer: Answer) -> bool:
     return False
 
 
-def _balls(reading: Reading, f: Callable[..., Any], inputs: Mapping[str, Any]) -> Iterator[list[Ball]]:
+def _balls(reading: Reading, f: Callable[..., Any], inputs: Mapping[str, Any], narrow: bool) -> Iterator[list[Ball]]:
     """What f computes: with its own bound, then, at the io dtype or where an operation has no rule, the reference's."""
     mistaken = replace(reading, f=f)
     with suppress(Exception):  # a mistake may raise anything
         yield mistaken.expected(inputs)
     with suppress(Exception):
         ours = reading.expected(inputs)
-        for dtype in (torch.float64, reading.contract.io):
+        for dtype in (torch.float64, reading.contract.io)[: 1 + narrow]:
             values = [x.double() for x in tree_leaves(mistaken.exact(**narrowed(inputs, dtype)))]
             if [x.shape for x in values] == [ball.value.shape for ball in ours]:
                 yield [Ball(x, ball.error) for x, ball in zip(values, ours, strict=True)]
@@ -54,8 +54,8 @@ def _balls(reading: Reading, f: Callable[..., Any], inputs: Mapping[str, Any]) -
 def diagnose(operation: Operation, reading: Reading, failing: Sequence[Answer], answers: Sequence[Answer]) -> list[str]:
     """A sentence for every known mistake, or else every pair of them, that the candidate cannot be told from.
 
-    On the failing cases it must do what the mistake does, under the conventions of the reading or of our own; on the
-    others a convention of the operation will do as well.
+    It must do what the mistake does, under the conventions of the reading or of our own. Of two mistakes one must
+    explain each failing case; on the others a convention of the operation will do as well.
     """
     known: dict[str, tuple[Any, Callable[..., Any]]] = {}
     for mutant in mutants(operation.name):
@@ -65,20 +65,22 @@ def diagnose(operation: Operation, reading: Reading, failing: Sequence[Answer], 
     heard = list(answers[:SEEN])
     fine = [reading.complaint(a) is None or any(
         agrees(reading, partial(c, reading.f), a) for c in operation.conventions.values()) for a in heard]  # fmt: skip
-    does = {name: [agrees(reading, f, a) for a in failing] for name, (_, f) in known.items()}
-    alone = [name for name, alike in does.items() if all(alike)]
-    full = {name: [ok or agrees(reading, known[name][1], a) for ok, a in zip(fine, heard, strict=True)]
-            for name in known if any(does[name])}  # fmt: skip
-    found = [name for name in alone if all(full[name])]
+    narrow = _as_narrow(reading, failing)
+    does = {name: [agrees(reading, f, a, not narrow) for a in failing] for name, (_, f) in known.items()}
+    alike = {name: [agrees(reading, known[name][1], a, not narrow) for a in heard]
+             for name in known if any(does[name])}  # fmt: skip
+    found = [name for name in alike if all(does[name]) and all(alike[name])]
     plain = [name for name in found if ", with the convention" not in name]
     if found:
         return [_told(*known[name][:1], name) for name in plain or found]
-    for one, other in itertools.combinations([n for n in full if ", with" not in n], 2):
-        together = [a or b for a, b in zip(full[one], full[other], strict=True)]
+    if narrow:
+        return narrow
+    for one, other in itertools.combinations([n for n in alike if ", with" not in n], 2):
+        together = [any(three) for three in zip(fine, alike[one], alike[other], strict=True)]
         each = [a or b for a, b in zip(does[one], does[other], strict=True)]
         if all(together) and all(each):
             return [f"two mistakes at once: {_told(known[one][0], one)} — and {_told(known[other][0], other)}"]
-    return _as_narrow(reading, failing)
+    return []
 
 
 def _told(mutant: Any, name: str) -> str:
@@ -92,6 +94,8 @@ def _told(mutant: Any, name: str) -> str:
 def _as_narrow(reading: Reading, failing: Sequence[Answer]) -> list[str]:
     """Does the definition itself do this when everything between is rounded to the io dtype, or overflows there?"""
     io = reading.contract.io
+    if io == reading.contract.arithmetic:
+        return []
     with suppress(Exception):
         for answer in failing:
             values = tree_leaves(reading.exact(**narrowed(answer.inputs, io)))

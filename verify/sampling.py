@@ -204,8 +204,9 @@ def frequencies(gumbel_max, z, u):
 
 def ties_kept(top_k, z, k):
     left = top_k(z, k)
-    least = torch.where(left == -math.inf, math.inf, left).amin(-1, keepdim=True)
-    return torch.where(z < least, -math.inf, z)
+    stays = left != -math.inf
+    least = torch.where(stays, left, math.inf).amin(-1, keepdim=True)
+    return torch.where(stays | ~(z < least), z, -math.inf)  # no doubt that the least stays itself
 
 
 def last_first(keep, z, **options):
@@ -281,6 +282,7 @@ OPERATIONS = [
         inputs=pipeline(),
         laws=[rows_are_distributions, defaults_are_softmax, odds_of_what_stays, one_symbol_is_greedy, order_by_hand],
         gradients=("z",),
+        draws=True,
         conventions={
             "temperature after the truncation (llama.cpp)": cooled_last,
             "min-p before top-k and top-p (vLLM)": min_p_first,
