@@ -50,7 +50,7 @@ def softplus(x: Float[Tensor, "*B F"]) -> Float[Tensor, "*B F"]:
     """
     expect.floating("x", x)
     e = torch.exp(torch.where(x < 0, x, -x))
-    return torch.where(x < 0, 0, x) + torch.log(1 + e)
+    return torch.where(x < 0, 0, x) + torch.log1p(e)
 
 
 def silu(x: Float[Tensor, "*B F"]) -> Float[Tensor, "*B F"]:

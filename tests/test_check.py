@@ -205,6 +205,14 @@ def test_the_snippet_shows_the_fault_again():
     exec("\n".join(lines), names)
     got, expected = eval(call, names), find("attention.attention")[1](*(names[x] for x in "qkv"))
     assert (got - expected).abs().max() > 1e-3
+    report = check(f"{HERE}:cut_off_slope", "softmax.softmax", grad=True)
+    exec(f"import sys; sys.path.insert(0, {str(ROOT / 'tests')!r})\nfrom candidates import cut_off_slope\n", names)
+    *lines, call = report.snippet.splitlines()
+    exec("\n".join(lines), names)
+    (got,) = eval(call, names)
+    p = torch.softmax(names["z"], -1)
+    expected = p * (names["cotangent"] - (p * names["cotangent"]).sum(-1, keepdim=True))
+    assert (got - expected).abs().max() > 1e-3
 
 
 def test_arguments_are_matched_by_name_alias_map_or_place():
@@ -232,8 +240,8 @@ def test_an_entry_that_could_be_anything_is_counted_and_mostly_such_entries_deci
     tally = Tally()
     assert misfit(torch.ones(2), ball, contracts(torch.float32)[0], tally) is None
     assert (tally.entries, tally.vacuous) == (2, 1)
-    for vacuous, verdict in ((1, "conforms"), (2, "undecided"), (3, "undecided")):
-        settle(report := Report("o", "f", "float32", "conforms", tally=Tally(3, vacuous)))
+    for hollow, verdict in ((0.9, "conforms"), (1.1, "undecided"), (2, "undecided")):
+        settle(report := Report("o", "f", "float32", "conforms", cases=2, tally=Tally(3, 2, hollow)))
         assert report.verdict == verdict and ("could be anything" in report.why) == (verdict == "undecided")
 
 

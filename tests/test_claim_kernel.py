@@ -274,6 +274,17 @@ def test_every_hypothesis_gets_its_own_witness():
     assert row["verdict"] == "holds" and {need["name"] for need in row["needed"]} == {"y = 0", "s = 1"}
 
 
+def test_a_row_with_a_declared_total_may_be_drawn_within_a_sum_over_its_own_index():
+    A = IndexedBase("A", real=True)
+    row = judged(
+        lambda e: equal(
+            Sum(i * Sum(A[i, j], (j, 1, n)), (i, 1, n)), eq(s * n * (n + 1) / 2 + e, "every row adds to s")
+        ),
+        sums={Sum(A[i, j], (j, 1, n)): s},
+    )
+    assert row["verdict"] == "holds" and row["mistakes"][0]["verdict"] == "refuted"
+
+
 def test_a_domain_is_a_hypothesis():
     row = judged(lambda e: below(-p, le(0 - e, "p is positive", by=p - e)))
     assert row["verdict"] == "holds" and row["needed"][0]["name"] == "p > 0"

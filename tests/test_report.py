@@ -12,8 +12,8 @@ from verify.report import formula, write
 SEEN = set(
     re.findall(
         r"\\(?:[A-Za-z]+|\\)",
-        r"\alpha \beta \delta \epsilon \eta \lambda \mu \pi \tau \theta \Phi \ell \cos \sin \log \sqrt \frac \sum \prod "
-        r"\partial \left \right \operatorname \text \quad \substack \le \leq \ge \geq \ne \\",
+        r"\alpha \beta \delta \epsilon \eta \lambda \mu \pi \tau \theta \Phi \ell \cos \sin \log \sqrt \frac \sum "
+        r"\prod \partial \left \right \operatorname \text \quad \substack \le \leq \ge \geq \ne \\",
     )
 )
 """Commands of LaTeX that were rendered and compared by eye; the converter mangles some others without a word."""

@@ -37,18 +37,22 @@ def parse(argv):
     check.add_argument("function", metavar="FILE:FUNCTION", help="path/file.py:name or pkg.module:name")
     check.add_argument("--dtype", choices=("float64", "float32", "float16", "bfloat16"), default="float32")
     check.add_argument("--framework", choices=("auto", "torch", "numpy", "jax"), default="auto")
-    check.add_argument("--map", action="append", default=[], metavar="OURS=THEIRS", help="their name of our argument")
-    check.add_argument("--with", action="append", default=[], metavar="NAME=VALUE", dest="fixed", help="fixed argument")
+    several = {"nargs": "+", "action": "extend", "default": []}
+    check.add_argument("--map", **several, metavar="OURS=THEIRS", help="their name of our argument")
+    check.add_argument("--with", **several, metavar="NAME=VALUE", dest="fixed", help="an argument that we do not have")
     check.add_argument("--grad", action="store_true", help="judge the gradients (torch autograd, jax.vjp)")
     check.add_argument(
         "--backward", default="", metavar="NAME", help="their function beside it of (cotangent, arguments…) → gradients"
     )
-    check.add_argument("--sizes", nargs="+", default=[], metavar="K=64,128", help="try these lengths of axes only")
+    check.add_argument("--sizes", **several, metavar="K=64,128", help="try these lengths of axes only")
     check.add_argument("--head-dim", metavar="64,128", help="short for --sizes K=64,128")
+    check.add_argument(
+        "--batch-axes", type=int, metavar="N", help="so many axes before those with a letter of their own"
+    )
     check.add_argument("--out", default="", metavar="NAME,…", help="their arguments that the results are written into")
     check.add_argument("--device", default="cpu", help="where torch tensors lie: cpu, cuda, cuda:1 …")
     check.add_argument("--seed", type=int, default=0, help="other inputs (default 0)")
-    check.add_argument("--count", type=int, default=40, help="cases to try (default 40)")
+    check.add_argument("--count", type=int, default=60, help="cases to try (default 60)")
     check.add_argument("--limit", type=float, default=20.0, help="seconds that one call may take (default 20)")
     check.add_argument("--json", action="store_true")
     audit = commands.add_parser("audit", help="which known mistakes would your tests miss? (-- COMMAND)")
@@ -152,4 +156,8 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except BrokenPipeError:  # whoever reads our lines has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

@@ -184,6 +184,13 @@ def gate_of_ln_three(swiglu, gate, up):
     close(swiglu(torch.full_like(gate, LN3), up), 0.75 * LN3 * up)
 
 
+BY_TANH = "the sigmoid as ½ + ½ tanh(x/2), rounded at the size of one"
+
+
+def sigmoid_by_tanh(x):
+    return 0.5 + 0.5 * torch.tanh(x / 2)
+
+
 def linear_above_twenty(softplus, x):
     """softplus that is x itself above 20: 2·10⁻⁹ too low at most, which float32 cannot see."""
     return torch.where(x > 20, x, softplus(x))
@@ -213,6 +220,7 @@ OPERATIONS = [
             settles_at_zero_and_one,
         ],
         gradients=("x",),
+        conventions={BY_TANH: lambda _, x: sigmoid_by_tanh(x)},
         unit=1,
     ),
     Operation(
@@ -234,6 +242,7 @@ OPERATIONS = [
         inputs=numbers(),
         laws=[both_sides_differ_by_x, three_quarters_of_ln_three, least_value_by_hand, far_away_it_is_relu],
         gradients=("x",),
+        conventions={BY_TANH: lambda _, x: x * sigmoid_by_tanh(x)},
         unit=1,
     ),
     Operation(
@@ -256,6 +265,7 @@ OPERATIONS = [
             gate_of_ln_three,
         ],
         gradients=("gate", "up"),
+        conventions={BY_TANH: lambda _, gate, up: gate * sigmoid_by_tanh(gate) * up},
         unit=1,
     ),
 ]

@@ -22,6 +22,7 @@ class Answer:
     results: list[torch.Tensor] = field(default_factory=list)
     trouble: str = ""
     trace: str = ""
+    raised: bool = False
 
 
 @dataclass
@@ -40,10 +41,19 @@ class Caller:
     buffers: tuple[str, ...] = ()
     seconds: float = 0.0
 
+    @property
+    def takes(self) -> set[str]:
+        """Our arguments that it is called with."""
+        return {*self.positional, *self.named.values()}
+
     def passed(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """What is sent, in the io dtype: the arguments that the candidate takes."""
-        names = {*self.positional, *self.named.values(), "cotangent"}
-        return {n: x for n, x in narrowed(inputs, self.io).items() if n.partition("[")[0] in names}
+        names = self.takes | {"cotangent"}
+        kept = {n: x for n, x in narrowed(inputs, self.io).items() if n.partition("[")[0] in names}
+        truths = [our for their, our in self.named.items() if isinstance(self.worker.defaults.get(their), bool)]
+        return kept | {
+            n: kept[n] != "none" for n in truths if isinstance(kept[n], str)
+        }  # jax.nn.gelu(approximate=True)
 
     def raw(self, inputs: Mapping[str, Any], strided: bool, poisoned: bool, shapes: Any) -> Any:
         options = {"fixed": dict(self.fixed), "strided": strided, "poisoned": poisoned, "slopes": self.slopes}
@@ -64,7 +74,7 @@ class Caller:
                 if not _same(*pair) and not any(x.isnan().any() for x in results):  # else it never wrote that
                     return Answer(inputs, strided, trouble="two calls on the same inputs give different results")
         except Ended as ended:
-            return Answer(inputs, strided, trouble=str(ended), trace=ended.trace)
+            return Answer(inputs, strided, trouble=str(ended), trace=ended.trace, raised=ended.raised)
         finally:
             self.seconds += time.perf_counter() - started
         return Answer(inputs, strided, results)

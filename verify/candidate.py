@@ -40,6 +40,10 @@ def send(stream, header, blob=b""):
     stream.flush()
 
 
+class Complaint(Exception):
+    """Something is wrong with what the function gave, though it raised nothing."""
+
+
 class NoAnswers:
     """Refuses the import of this repository's own wings: what is judged must not find what judges it."""
 
@@ -93,6 +97,15 @@ def parameters(function):
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     return [[p.name, p.kind in named, p.default is not inspect.Parameter.empty] for p in found
             if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]  # fmt: skip
+
+
+def defaults(function):
+    """{name: default} of those that are numbers, truths, strings or None."""
+    try:
+        found = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return {}
+    return {p.name: p.default for p in found if p.default is None or type(p.default) in (bool, int, float, str)}
 
 
 def framework_of(function):
@@ -154,9 +167,9 @@ class Arrays:
         if self.framework == "torch":
             torch = self.library
             if type(value) not in (torch.Tensor, torch.nn.Parameter):
-                raise TypeError(f"expected a torch.Tensor, received {type(value).__name__}")
+                raise Complaint(f"expected a torch.Tensor, received {type(value).__name__}")
             if value.device.type != torch.device(self.device).type:
-                raise TypeError(f"expected a result on {self.device}, received one on {value.device.type}")
+                raise Complaint(f"expected a result on {self.device}, received one on {value.device.type}")
             if value.device.type == "cuda":
                 torch.cuda.synchronize()
             value = value.detach().cpu().contiguous()
@@ -165,11 +178,17 @@ class Arrays:
         if self.framework == "numpy" and isinstance(value, self.np.generic):
             value = self.np.asarray(value)
         if self.framework == "numpy" and type(value) is not self.np.ndarray:
-            raise TypeError(f"expected a numpy.ndarray, received {type(value).__name__}")
+            raise Complaint(f"expected a numpy.ndarray, received {type(value).__name__}")
         if self.framework == "jax" and not isinstance(value, importlib.import_module("jax").Array):
-            raise TypeError(f"expected a jax.Array, received {type(value).__name__}")
+            raise Complaint(f"expected a jax.Array, received {type(value).__name__}")
         value = self.np.ascontiguousarray(self.np.asarray(value)).reshape(self.np.shape(value))
         return str(value.dtype), list(value.shape), value.tobytes()
+
+    def place(self, value):
+        """Where in memory an array begins."""
+        if self.framework == "torch":
+            return value.untyped_storage().data_ptr()
+        return value.__array_interface__["data"][0] if self.framework == "numpy" else id(value)
 
     def empty(self, dtype, shape):
         """A buffer to be written into, full of NaN."""
@@ -177,7 +196,7 @@ class Arrays:
             kind = getattr(self.library, dtype)
             return self.library.full(shape, float("nan") if kind.is_floating_point else -1, dtype=kind).to(self.device)
         if self.framework == "jax":
-            raise TypeError("--out: jax arrays cannot be written into")
+            raise Complaint("--out: jax arrays cannot be written into")
         return self.np.full(shape, self.np.nan if "float" in dtype else -1, dtype=self.dtype(dtype))
 
     def slopes(self, function, positional, named, xs, cotangent):
@@ -187,7 +206,7 @@ class Arrays:
                 x.requires_grad_()
             try:
                 value = function(*positional, **named)
-                return self.library.autograd.grad(value, xs, cotangent, materialize_grads=True)
+                return self.library.autograd.grad(value, xs, cotangent.to(value.dtype), materialize_grads=True)
             finally:
                 for x in xs:  # they are reused
                     x.requires_grad_(False)
@@ -200,8 +219,9 @@ class Arrays:
 
                 return function(*map(at, positional), **{name: at(x) for name, x in named.items()})
 
-            return importlib.import_module("jax").vjp(moved, *xs)[1](cotangent)
-        raise TypeError("gradients need torch or jax: numpy has no derivatives")
+            value, back = importlib.import_module("jax").vjp(moved, *xs)
+            return back(cotangent.astype(value.dtype))
+        raise Complaint("gradients need torch or jax: numpy has no derivatives")
 
     def widened(self, wanted):
         """In jax 64-bit numbers are an option: off, as its users have it, unless they are checked in float64."""
@@ -212,7 +232,8 @@ class Arrays:
     def poisoned(self, wanted):
         """From now on torch hands out memory full of NaN, so that what a function never wrote is seen; or not."""
         if self.framework == "torch":
-            self.library.use_deterministic_algorithms(wanted, warn_only=True)  # which fills uninitialized memory
+            # deterministic algorithms fill uninitialized memory; the public setter imports a compiler, for seconds
+            self.library._C._set_deterministic_algorithms(wanted, warn_only=True)
 
 
 def gathered(flat):
@@ -226,7 +247,27 @@ def gathered(flat):
     return whole
 
 
-def call(function, backward, arrays, header, blob):
+class Kept:
+    """The last results, which a function may keep no hand on: they must not change when it is called again."""
+
+    def __init__(self):
+        self.results, self.bytes = [], []
+
+    def changed(self, arrays):
+        return [arrays.write(x)[2] for x in self.results] != self.bytes
+
+    def keep(self, results, written, inputs, arrays):
+        """All but what is an input itself, which is ours to write into."""
+        taken = {arrays.place(x) for x in inputs}
+        own = [
+            (x, w[2])
+            for x, w in zip(results, written, strict=True)
+            if len(w[2]) < 1 << 20 and arrays.place(x) not in taken
+        ]
+        self.results, self.bytes = [x for x, _ in own], [data for _, data in own]
+
+
+def call(function, backward, arrays, kept, header, blob):
     tensors, at = {}, 0
     arrays.widened("float64" in [dtype for dtype, *_ in header["tensors"].values()])
     for name, (dtype, shape, strided, size) in header["tensors"].items():
@@ -249,9 +290,13 @@ def call(function, backward, arrays, header, blob):
     if header["buffers"]:
         result = [named[name] for name in header["buffers"]]
     elif result is None:
-        raise TypeError("expected arrays, received None: if results are written into arguments, name these by --out")
+        raise Complaint("expected arrays, received None: if results are written into arguments, name these by --out")
     several = list(result) if isinstance(result, (tuple, list)) else [result]
     written = [arrays.write(x) for x in several]
+    if kept.changed(arrays):
+        raise Complaint("the call before returned an array into which this call writes")
+    if not header["buffers"]:
+        kept.keep(several, written, tensors.values(), arrays)
     into = {header["named"].get(name) for name in header["buffers"]}
     changed = [name for name, x in tensors.items() if name not in into and arrays.write(x)[2] != before[name]]
     return {"outputs": [w[:2] for w in written], "changed": changed}, b"".join(w[2] for w in written)
@@ -279,12 +324,15 @@ def main(target, framework, device, behind):
     except BaseException as error:
         send(channel, {"unusable": f"{type(error).__name__}: {error}", "traceback": theirs(error)})
         return
-    send(channel, {"framework": framework, "parameters": parameters(function)})
+    send(channel, {"framework": framework, "parameters": parameters(function), "defaults": defaults(function)})
+    kept = Kept()
     while (message := receive(requests)) is not None:
         try:
-            send(channel, *call(function, backward, arrays, *message))
+            send(channel, *call(function, backward, arrays, kept, *message))
+        except Complaint as error:
+            send(channel, {"error": str(error), "raised": False, "traceback": ""})
         except BaseException as error:
-            send(channel, {"error": f"{type(error).__name__}: {error}", "traceback": theirs(error)})
+            send(channel, {"error": f"{type(error).__name__}: {error}", "raised": True, "traceback": theirs(error)})
 
 
 if __name__ == "__main__":

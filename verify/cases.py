@@ -9,29 +9,30 @@ from typing import Any
 
 import torch
 
-from verify.grow import larger
+from verify.grow import larger, letters, with_leading
 from verify.suite import Operation, examples
 
 ALIASES = {
     "q": ("query", "Q", "query_states", "xq"),
     "k": ("key", "K", "key_states", "xk", "top_k"),
-    "v": ("value", "V", "value_states", "xv", "exp_avg_sq"),
+    "v": ("value", "V", "value_states", "xv", "exp_avg_sq", "exp_avg_sqs"),
     "mask": ("attn_mask", "attention_mask"),
     "causal": ("is_causal",),
     "scale": ("softmax_scale", "sm_scale", "scaling"),
     "z": ("logits", "input", "x", "scores"),
-    "x": ("input", "hidden_states", "params", "theta", "param", "p"),
+    "x": ("input", "hidden_states", "params", "param", "p", "q"),
+    "base": ("theta", "rope_theta", "rope_base"),
     "target": ("targets", "labels", "y", "label"),
     "positions": ("position_ids", "pos"),
     "gradients": ("grads", "g", "tensors"),
-    "g": ("grad", "gradient"),
-    "m": ("exp_avg",),
+    "g": ("grad", "gradient", "grads"),
+    "m": ("exp_avg", "exp_avgs"),
     "t": ("step",),
     "mu": ("momentum", "beta"),
     "lr": ("learning_rate", "eta"),
     "alpha": ("rho", "beta2"),
     "decay": ("weight_decay", "wd"),
-    "weight": ("w", "gamma", "scale"),
+    "weight": ("w", "gamma", "scale", "g"),
     "bias": ("b", "beta"),
     "eps": ("epsilon", "variance_epsilon"),
     "gate": ("x1",),
@@ -73,12 +74,17 @@ def match(
     if not set(required) <= set(named.values()):
         if len(theirs) < len(required):
             raise Usage(f"expected a function of {', '.join(required)}, received one of {len(theirs)} arguments")
-        placed = required
-        first = [name for name, _, _ in theirs[: len(required)]]
-        named = {their: our for their, our in named.items() if our not in required and their not in first}
+        if only := [our for our in required if our not in named.values() and ours[our].kind is ours[our].KEYWORD_ONLY]:
+            raise Usage(f"which argument is {only[0]}? Say --map {only[0]}=NAME, one of {', '.join(by_name)}")
+        placed = [our for our in required if ours[our].kind is not ours[our].KEYWORD_ONLY]
+        first = [name for name, _, _ in theirs[: len(placed)]]
+        named = {their: our for their, our in named.items() if our not in placed and their not in first}
     filled = {*named, *fixed, *(name for name, _, _ in theirs[: len(placed)])}
     if lacking := [name for name, _, has_default in theirs if not has_default and name not in filled]:
-        raise Usage(f"the function also wants {lacking[0]}: --with {lacking[0]}=VALUE gives it one")
+        raise Usage(
+            f"the function also wants {lacking[0]}: --with {lacking[0]}=VALUE gives it one, or --map NAME={lacking[0]} "
+            f"if it is one of {', '.join(ours)}"
+        )
     return placed, named
 
 
@@ -111,9 +117,9 @@ def on_the_whole(f: Callable[..., Any]) -> Callable[..., Any]:
     return lambda **inputs: f(**gathered(inputs))
 
 
-def regimes(inputs: Mapping[str, Any], free: Sequence[str], number: int) -> dict[str, Any]:
-    """The inputs as drawn; those free to be any number in turn moderate, constant, tiny, with one large entry, zero, on
-    a ramp, far off, and minus zero."""
+def regimes(inputs: Mapping[str, Any], free: Sequence[str], number: int, io: torch.dtype) -> dict[str, Any]:
+    """The inputs as drawn; those free to be any number in turn moderate, on a ramp, constant, with one large entry,
+    tiny, far off, large, zero and minus zero, and often as they are."""
 
     def ramp(x: torch.Tensor) -> torch.Tensor:
         return x + torch.linspace(-4, 4, x.shape[-1], dtype=x.dtype) if x.ndim else x
@@ -123,18 +129,27 @@ def regimes(inputs: Mapping[str, Any], free: Sequence[str], number: int) -> dict
         second = len(free) > 1 and x is inputs[free[1]]
         return x / 8 + (16.0 if second else -16.0 if len(free) > 1 else -128.0)
 
+    large = 64 if io == torch.float16 else 2048  # what half precision holds, also squared or multiplied
+
+    def same(x: torch.Tensor) -> torch.Tensor:
+        return x
+
     kinds: list[Callable[[torch.Tensor], torch.Tensor]] = [
-        lambda x: x,
+        same,
         lambda x: x / 4,
-        lambda x: x.flatten()[:1].expand(x.numel()).reshape(x.shape).clone(),
-        lambda x: x * 2.0**-12,
-        lambda x: torch.where(torch.arange(x.numel()).reshape(x.shape) == x.numel() // 2, 32 * x, x),
-        lambda x: torch.zeros_like(x),
         ramp,
+        lambda x: x.flatten()[:1].expand(x.numel()).reshape(x.shape).clone(),
+        same,
+        lambda x: torch.where(torch.arange(x.numel()).reshape(x.shape) == x.numel() // 2, 32 * x, x),
+        lambda x: x * 2.0**-12,
+        same,
         far_off,
+        lambda x: large * x if x is inputs[free[0]] else x,
+        same,
+        lambda x: torch.zeros_like(x),
         lambda x: x / 4,
+        same,
         lambda x: -torch.zeros_like(x),
-        lambda x: x,
     ]
     change = kinds[number % len(kinds)]
     tensors = [name for name in free if isinstance(inputs.get(name), torch.Tensor) and inputs[name].numel()]
@@ -149,8 +164,9 @@ def cases(
     count: int,
     given: Mapping[str, Sequence[int]] | None = None,
     seed: int = 0,
+    leading: int | None = None,
 ) -> list[dict[str, Any]]:
-    """The inputs to try, small ones first, then larger; only of the `given` sizes if there are any.
+    """The inputs to try, small ones first, then larger; only of the `given` sizes, and with so many `leading` axes.
 
     An option that the candidate lacks stays at its default. Raises Usage when no input has the given sizes.
     """
@@ -161,13 +177,20 @@ def cases(
         shape = {n: tuple(x.shape) if isinstance(x, torch.Tensor) else x for n, x in (inputs | fixed).items()}
         kinds.setdefault(str(shape), []).append(inputs)
     turns = [inputs for turn in zip_longest(*kinds.values()) for inputs in turn if inputs is not None]
-    changed = [
-        defaults | regimes(inputs, operation.any_number, number) | fixed for number, inputs in enumerate(turns[:count])
-    ]
+    changed = []
+    for number, inputs in enumerate(turns[:count]):
+        left_out = [name for name, default in defaults.items() if default is None and name in inputs][: number % 7 == 6]
+        chosen = defaults | regimes(inputs, operation.any_number, number, io) | fixed
+        changed.append(chosen | dict.fromkeys(left_out))  # now and then without what may be left out
     grown = list(larger(changed, reference, given or {}, seed))
     if given and not grown:
         raise Usage(f"--sizes: {operation.name} has no input of the sizes {given}; expected letters of its axes")
     whole = grown[:count] if given else [*changed, *grown]
+    if leading is not None:
+        axes = letters(reference)
+        if not any(names[0].startswith("*") for names in axes.values() if names):
+            raise Usage(f"--batch-axes: every axis of {operation.name} has a name: --sizes gives it a length")
+        whole = [with_leading(inputs, axes, leading) for inputs in whole]
     held = [narrowed(narrowed(spread(inputs), io), torch.float64) for inputs in whole]  # what the io dtype holds
     return sorted(held, key=lambda e: sum(x.numel() for x in e.values() if isinstance(x, torch.Tensor)))
 

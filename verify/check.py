@@ -21,7 +21,7 @@ from verify.ask import Answer, Caller
 from verify.cases import Usage, cases, match, on_the_whole, with_cotangent
 from verify.compare import show
 from verify.contract import contracts
-from verify.diagnose import diagnose
+from verify.diagnose import diagnose, option
 from verify.draws import drawn_wrongly
 from verify.judge import Reading, Tally, readings
 from verify.rounding import NoRule
@@ -56,6 +56,9 @@ class Report:
     seed: int = 0
     tally: Tally = field(default_factory=Tally)
     skipped: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    defaults: list[str] = field(default_factory=list)
+    framework: str = ""
     cost: float = 0.0
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -85,9 +88,10 @@ def check(
     mapping: Mapping[str, str] | None = None,
     fixed: Mapping[str, Any] | None = None,
     sizes: Mapping[str, Sequence[int]] | None = None,
+    leading: int | None = None,
     out: Sequence[str] = (),
     backward: str = "",
-    count: int = 40,
+    count: int = 60,
     limit: float = 20.0,
     seed: int = 0,
     grad: bool = False,
@@ -96,9 +100,10 @@ def check(
     """Hold the function `target` ("file.py:name" or "module:name") to the operation `name`.
 
     The strictest contract that holds is reported, with the operation's own convention before others in use. `mapping`
-    gives their name of our argument, `fixed` arguments that we do not have, `sizes` the lengths of lettered axes, `out`
-    the arguments that they write their results into. With `grad` it is the gradients that are judged: by torch's
-    autograd, jax.vjp, or the function named `backward` beside theirs. Raises Usage, Unusable.
+    gives their name of our argument, `fixed` arguments that we do not have, `sizes` the lengths of lettered axes,
+    `leading` how many axes there are before these, `out` the arguments that they write their results into. With `grad`
+    it is the gradients that are judged: by torch's autograd, jax.vjp, or the function named `backward` beside theirs.
+    Raises Usage, Unusable.
     """
     worker = worker or Worker(target, framework, limit, device, backward)
     try:
@@ -106,12 +111,14 @@ def check(
         report = Report(name, target, dtype, seed=seed)
         io, started = DTYPES[dtype], time.perf_counter()
         positional, named = match(reference, worker.parameters(), mapping or {}, [*(fixed or {}), *out])
+        report.framework = worker.framework
         passed = [*positional, *named.values()]
         report.skipped = [n for n in inspect.signature(reference).parameters if n not in passed]
+        report.defaults = other_defaults(reference, named, worker.defaults)
         slopes = tuple(name for name in operation.gradients if name in passed) if grad or backward else ()
         if (grad or backward) and not slopes:
             raise Usage(f"--grad: {name} has no derivative by the arguments that the function takes")
-        tried = cases(operation, passed, reference, io, count, sizes, seed)
+        tried = cases(operation, passed, reference, io, count, sizes, seed, leading)
         if slopes:
             tried = [inputs for inputs in tried if all(isinstance(inputs[n], torch.Tensor) for n in slopes)]
             tried = [with_cotangent(reference, inputs, io) for inputs in tried]
@@ -119,7 +126,7 @@ def check(
         if operation.draws and (wrong := drawn_wrongly(caller, reference, operation, tried, report)) is not None:
             report.verdict, report.why = ("refuted", wrong) if wrong else ("conforms", "")
             return report
-        answers = ask(caller, reference, tried)
+        answers = supported(report, reference, ask(report, caller, reference, tried))
         try:
             verdict(report, operation, caller, reference, answers)
         except NoRule as gap:
@@ -131,17 +138,46 @@ def check(
         worker.stop()
 
 
-def ask(caller: Caller, reference: Callable[..., Any], tried: Sequence[Mapping[str, Any]]) -> list[Answer]:
-    """The candidate's answers: every third case on transposed memory, every fifth twice."""
+def other_defaults(reference: Callable[..., Any], named: Mapping[str, str], theirs: Mapping[str, Any]) -> list[str]:
+    """Numbers that stand for an argument left out, where theirs is not ours: no mistake, but worth a line."""
+    ours = {our: p.default for our, p in inspect.signature(reference).parameters.items()}
+    pairs = [(our, theirs[their], ours[our]) for their, our in named.items() if their in theirs]
+    return [f"{our} is {x!r}, ours is {y!r}" for our, x, y in pairs if {type(x), type(y)} == {float} and x != y]
+
+
+def ask(
+    report: Report, caller: Caller, reference: Callable[..., Any], tried: Sequence[Mapping[str, Any]]
+) -> list[Answer]:
+    """The candidate's answers: every third case on transposed memory, which it may refuse, every fifth twice."""
     answers: list[Answer] = []
     ended = 0
     for number, inputs in enumerate(tried, 1):
         shapes = [(str(caller.io).removeprefix("torch."), list(x.shape)) for x in results(reference, caller, inputs)]
-        answers.append(caller(inputs, strided=number % 3 == 0, twice=number % 5 == 0, shapes=shapes))
+        answer = caller(inputs, strided=number % 3 == 0, twice=number % 5 == 0, shapes=shapes)
+        if answer.raised and answer.strided and not (again := caller(inputs, shapes=shapes)).trouble:
+            report.refused = [f"matrices that lie transposed in memory: {answer.trouble.splitlines()[0]}"]
+            answer = again
+        answers.append(answer)
         ended += caller.worker.process is None
         if ended >= PATIENCE:  # what crashes or hangs again and again is not asked for more
             break
     return answers
+
+
+def supported(report: Report, reference: Callable[..., Any], answers: list[Answer]) -> list[Answer]:
+    """Without those that it refuses, by an exception, for two options that it takes apart but never together."""
+    defaults = {n: p.default for n, p in inspect.signature(reference).parameters.items() if p.default is not p.empty}
+
+    def chosen(answer: Answer) -> set[str]:
+        given = {n: answer.inputs.get(n, default) for n, default in defaults.items() if n not in report.skipped}
+        return {n for n, x in given.items() if isinstance(x, torch.Tensor) or x != defaults[n]}
+
+    raised, fine = [a for a in answers if a.raised], [a for a in answers if not a.raised]
+    together = set.intersection(*map(chosen, raised)) if raised and fine else set()
+    if len(together) < 2 or any(together <= chosen(a) for a in fine):
+        return answers
+    report.refused.append(f"{' and '.join(sorted(together))} together: {raised[0].trouble.splitlines()[0]}")
+    return fine
 
 
 def results(reference: Callable[..., Any], caller: Caller, inputs: Mapping[str, Any]) -> list[torch.Tensor]:
@@ -164,9 +200,11 @@ def follow(reading: Reading, answers: Sequence[Answer]) -> Run:
     """The answers by one reading, until one is wrong."""
     seen = Run(reading, Tally())
     for seen.cases, answer in enumerate(answers, 1):
+        judged, open_ = seen.tally.entries, seen.tally.vacuous
         if why := reading.complaint(answer, seen.tally):
             seen.answer, seen.why = answer, why
             break
+        seen.tally.hollow += (seen.tally.vacuous - open_) / max(seen.tally.entries - judged, 1)
     return seen
 
 
@@ -175,7 +213,8 @@ def verdict(
 ) -> None:
     """Conforms by the first reading that every answer follows; or refuted, by the one that they follow longest."""
     best: Run | None = None
-    for reading in readings(reference, operation.conventions, caller.io, unit=operation.unit, slopes=caller.slopes):
+    others = {name: f for name, f in operation.conventions.items() if option(name) not in caller.takes}
+    for reading in readings(reference, others, caller.io, unit=operation.unit, slopes=caller.slopes):
         found = follow(reading, answers)
         if found.answer is None:
             report.contract, report.convention = str(reading.contract), reading.convention
@@ -194,7 +233,7 @@ def verdict(
 def settle(report: Report) -> None:
     """A function that mostly could not be judged is not said to conform."""
     seen = report.tally
-    if seen.vacuous > seen.entries // 2:
+    if seen.vacuous > seen.entries / 2 and seen.hollow > report.cases / 2:
         report.verdict = "undecided"
         report.why = f"too ill-conditioned to judge: {seen.vacuous} of {seen.entries} entries could be anything"
 
@@ -219,7 +258,7 @@ def explain(report: Report, operation: Operation, caller: Caller, found: Run, an
     report.snippet = snippet(report.candidate, caller, least, failed.strided)
     if report.why.startswith(("at ", "result ")):
         shrunk = [] if caller.buffers else [caller(least, failed.strided)]
-        report.diagnosis = diagnose(operation, reading, [*shrunk, failed], answers)
+        report.diagnosis = diagnose(operation, reading, caller.takes, [*shrunk, failed], answers)
         if caller.worker.process is not None and caller(failed.inputs, failed.strided, twice=True).trouble:
             report.diagnosis.append("two calls on these inputs give different results: it is not deterministic")
 

@@ -30,7 +30,7 @@ def agrees(reading: Reading, f: Callable[..., Any], answer: Answer, narrow: bool
     if answer.trouble:
         return False
     for balls in _balls(reading, f, answer.inputs, narrow):
-        alike = len(balls) == len(answer.results)
+        alike = len(balls) == len(answer.results) and not any(ball.error.isinf().any() for ball in balls)
         if alike and not any(
             misfit(result, ball, reading.contract, Tally()) for result, ball in zip(answer.results, balls, strict=True)
         ):
@@ -51,18 +51,31 @@ def _balls(reading: Reading, f: Callable[..., Any], inputs: Mapping[str, Any], n
                 yield [Ball(x, ball.error) for x, ball in zip(values, ours, strict=True)]
 
 
-def diagnose(operation: Operation, reading: Reading, failing: Sequence[Answer], answers: Sequence[Answer]) -> list[str]:
+def option(convention: str) -> str:
+    """The argument that a convention is about, such as approximate='tanh'."""
+    return convention.partition("=")[0]
+
+
+def diagnose(
+    operation: Operation, reading: Reading, takes: set[str], failing: Sequence[Answer], answers: Sequence[Answer]
+) -> list[str]:
     """A sentence for every known mistake, or else every pair of them, that the candidate cannot be told from.
 
     It must do what the mistake does, under the conventions of the reading or of our own. Of two mistakes one must
     explain each failing case; on the others a convention of the operation will do as well.
     """
+    heard = list(answers[:SEEN])
+    stuck = {name: partial(f, reading.f) for name, f in operation.conventions.items() if option(name) in takes}
+    for name, f in stuck.items():
+        if all(agrees(reading, f, a) for a in [*failing, *heard]):
+            return [f"it ignores {option(name)} and always does {name}"]
     known: dict[str, tuple[Any, Callable[..., Any]]] = {}
     for mutant in mutants(operation.name):
         known[mutant.mistake.id] = (mutant, mutant)
         for name, convention in operation.conventions.items():
+            if name in stuck:
+                continue
             known[f"{mutant.mistake.id}, with the convention: {name}"] = (mutant, partial(convention, mutant))
-    heard = list(answers[:SEEN])
     fine = [reading.complaint(a) is None or any(
         agrees(reading, partial(c, reading.f), a) for c in operation.conventions.values()) for a in heard]  # fmt: skip
     narrow = _as_narrow(reading, failing)
@@ -75,10 +88,12 @@ def diagnose(operation: Operation, reading: Reading, failing: Sequence[Answer], 
         return [_told(*known[name][:1], name) for name in plain or found]
     if narrow:
         return narrow
-    for one, other in itertools.combinations([n for n in alike if ", with" not in n], 2):
+    single = [name for name in alike if ", with" not in name]
+    does = {name: [agrees(reading, known[name][1], a, False) for a in failing] for name in single}
+    alike = {name: [agrees(reading, known[name][1], a, False) for a in heard] for name in single if any(does[name])}
+    for one, other in itertools.combinations(alike, 2):
         together = [any(three) for three in zip(fine, alike[one], alike[other], strict=True)]
-        each = [a or b for a, b in zip(does[one], does[other], strict=True)]
-        if all(together) and all(each):
+        if all(together) and all(map(any, zip(does[one], does[other], strict=True))):
             return [f"two mistakes at once: {_told(known[one][0], one)} — and {_told(known[other][0], other)}"]
     return []
 
@@ -99,9 +114,8 @@ def _as_narrow(reading: Reading, failing: Sequence[Answer]) -> list[str]:
     with suppress(Exception):
         for answer in failing:
             values = tree_leaves(reading.exact(**narrowed(answer.inputs, io)))
-            if not all(
-                torch.equal(a.nan_to_num(7), b.nan_to_num(7)) for a, b in zip(values, answer.results, strict=True)
-            ):
+            balls = [Ball(x.double(), y.error) for x, y in zip(values, reading.expected(answer.inputs), strict=True)]
+            if any(misfit(x, y, reading.contract, Tally()) for x, y in zip(answer.results, balls, strict=True)):
                 return []
         name = str(io).removeprefix("torch.")
         return [

@@ -32,6 +32,10 @@ MOST = 300_000
 """Entries of a result beyond which a case would take seconds."""
 
 
+SYMBOLS = ("target", "tokens")
+"""Arguments whose entries are places on the axis V."""
+
+
 def letters(reference: Callable[..., Any]) -> dict[str, list[str]]:
     """The axes of every tensor argument, by its annotation; a leading *B stands for any number of axes."""
     given = inspect.signature(reference).parameters.items()
@@ -50,6 +54,15 @@ def sizes(inputs: Mapping[str, Any], axes: Mapping[str, list[str]]) -> dict[str,
     return found
 
 
+def _largest_last(x: torch.Tensor) -> torch.Tensor:
+    """Every other row with its largest entry in the last place: a running maximum ends there."""
+    rows = x.reshape(-1, x.shape[-1]).clone()
+    place = rows.argmax(-1)[::2]
+    every = torch.arange(0, len(rows), 2)
+    rows[every, place], rows[every, -1] = rows[every, -1], rows[every, place]
+    return rows.reshape(x.shape)
+
+
 def resized(
     inputs: Mapping[str, Any], axes: Mapping[str, list[str]], wanted: Mapping[str, int], seed: int, sparse: bool
 ) -> dict[str, Any]:
@@ -62,14 +75,34 @@ def resized(
         names = [n for n in axes[name] if not n.startswith("*")]
         lead = x.ndim - len(names)
         shape = (*x.shape[:lead], *(wanted.get(n, size) for n, size in zip(names, x.shape[lead:], strict=True)))
-        if shape == tuple(x.shape):
+        symbols = "V" in wanted and name in SYMBOLS
+        if shape == tuple(x.shape) and not symbols:
             continue
         pick = torch.randint(x.numel(), shape, generator=draw)
         grown[name] = x.flatten()[pick]
+        if symbols:  # of the larger vocabulary; what is ignored stays so
+            other = torch.randint(wanted["V"], shape, generator=draw)
+            grown[name] = torch.where(grown[name] < 0, grown[name], other.to(x.dtype))
+        if not sparse and name == "k" and names[-2:-1] == ["S"]:
+            grown[name][..., -1, :] *= 4  # what the last tile holds matters
+        if not sparse and x.is_floating_point() and names[-1:] == ["V"]:
+            uneven = 1 - torch.rand(shape, generator=draw, dtype=x.dtype) / 4  # no equals
+            grown[name] = _largest_last(grown[name] * uneven)
         if sparse and x.is_floating_point() and shape and shape[-1] > NEIGHBOURS:
             kept = torch.rand(shape, generator=draw).argsort(-1) < NEIGHBOURS
             grown[name] = torch.where(kept, grown[name], 0)
     return grown
+
+
+def with_leading(inputs: Mapping[str, Any], axes: Mapping[str, list[str]], number: int) -> dict[str, Any]:
+    """The inputs with so many axes for a leading *B: its first ones flattened into one, or ones put before."""
+    changed = dict(inputs)
+    for name, x in inputs.items():
+        if isinstance(x, torch.Tensor) and axes.get(name, [""])[0].startswith("*"):
+            lead = x.ndim - len(axes[name]) + 1
+            flat = x.flatten(0, lead - max(number, 1)) if lead > max(number, 1) else x
+            changed[name] = flat[0] if number == 0 < lead else flat[(None,) * max(number - lead, 0)]
+    return changed
 
 
 def plainness(inputs: Mapping[str, Any]) -> float:

@@ -29,10 +29,14 @@ WIDER: dict[torch.dtype, tuple[torch.dtype, ...]] = {
 
 @dataclass
 class Tally:
-    """How many entries were judged, how many of them could have been anything, and how near the bound any came."""
+    """How many entries were judged, how many of them could have been anything, and how near the bound any came.
+
+    `hollow` adds up the share of the latter in every case.
+    """
 
     entries: int = 0
     vacuous: int = 0
+    hollow: float = 0.0
     worst: float = 0.0
     stays: str = ""
 
@@ -149,6 +153,8 @@ def pullback(f: Callable[..., Any], slopes: tuple[str, ...]) -> Callable[..., An
         xs = {name: inputs[name].detach().requires_grad_() for name in slopes}
         with torch.enable_grad():
             value = f(**{**inputs, **xs})
+            if not value.requires_grad:  # a constant, such as the mean over no target
+                return [torch.zeros_like(x) for x in xs.values()]
             return list(torch.autograd.grad(value, list(xs.values()), cotangent, materialize_grads=True))
 
     return slope

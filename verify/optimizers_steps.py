@@ -15,7 +15,7 @@ from verify.suite import Operation
 @st.composite
 def one_step(draw, **choices):
     """AdamW before step t, whose moments are zero when t = 1; the first coordinate may have had no gradient ever."""
-    P, t = draw(st.sampled_from([2, 1, 3])), draw(st.sampled_from([1, 2, 7]))
+    P, t = draw(st.sampled_from([2, 1, 3])), draw(st.sampled_from([1, 2, 7, 1000]))
     hyper = {name: draw(st.sampled_from(values)) for name, values in choices.items()}
     started, scale = float(t > 1), draw(st.sampled_from([1.0, 1e-3]))
     moved = torch.arange(P) >= draw(st.sampled_from([0, 1]))
@@ -26,8 +26,8 @@ def one_step(draw, **choices):
 @st.composite
 def lists(draw):
     """Gradients of several tensors, a scalar among them, small and large beside the norm allowed; at times all zero."""
-    shapes = draw(st.sampled_from([[(2,)], [(1,), (2,)], [(2, 3), (), (4,)], [(5,), (1, 3)]]))
-    scale = draw(st.sampled_from([1.0, 1.0, 0.01, 0.0]))
+    shapes = draw(st.sampled_from([[(2,)], [(1,), (2,)], [(2, 3), (), (4,)], [(5,), (1, 3)], [(37,), (2, 9)]]))
+    scale = draw(st.sampled_from([1.0, 1.0, 0.01, 0.0, 128.0]))
     gradients = [draw(tensor(*shape, scale=scale)) for shape in shapes]
     return {"gradients": gradients, "max_norm": draw(st.sampled_from([1.0, 0.5, 100.0, 2.0**-10]))}
 

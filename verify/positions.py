@@ -12,8 +12,17 @@ from verify.compare import close
 from verify.suite import Operation
 
 F = torch.float64
-LENGTHS = [(1, 2), (2, 4), (3, 6), (5, 4), (4, 8), (7, 2), (300, 4)]  # T D: one position, one pair, far positions
-HEADS = [1, 2, 3, 4, 6, 8, 12, 16, 5, 20]
+LENGTHS = [
+    (1, 2),
+    (2, 4),
+    (3, 6),
+    (5, 4),
+    (4, 8),
+    (7, 2),
+    (300, 4),
+    (600, 6),
+]  # T D: one position, one pair, far positions
+HEADS = [1, 2, 3, 4, 6, 8, 12, 16, 5, 20, 96]
 SIZES = [(1, 1, 2), (2, 1, 5), (2, 3, 4), (4, 3, 5), (3, 5, 2), (6, 4, 7), (12, 2, 3), (2, 1, 300)]  # H T S
 
 

@@ -46,6 +46,7 @@ class Rounding(TorchDispatchMode):
         self.changed: set[int] = set()  # memory written in place
         self.data: set[int] = set()  # memory that depends on an input; tables of constants are made in full precision
         self.of_data = False
+        self.alike: set[int] = set()  # memory whose rows hold one function of an input's entries: equal ones stay equal
 
     @staticmethod
     def where(x: torch.Tensor) -> tuple[Any, ...]:
@@ -65,10 +66,10 @@ class Rounding(TorchDispatchMode):
     def input(self, x: torch.Tensor) -> torch.Tensor:
         """A float64 copy of an input, which may be rescaled and rounded before use."""
         value = x.detach().double().clone()
-        unit = max(allowance("input") * self.contract.u, UNIT[self.contract.stored] if self.contract.stored else 0)
-        share = torch.where(value.abs() < self.contract.lost, 1.0, unit)  # a subnormal may be read as zero
+        share = torch.where(value.abs() < self.contract.lost, 1.0, allowance("input") * self.contract.u)  # or read as 0
         self.keep(value, torch.where(value.isfinite(), share * value.abs(), 0))
         self.data.add(value.untyped_storage().data_ptr())
+        self.alike.add(value.untyped_storage().data_ptr())
         return value
 
     def rounded(self, value: torch.Tensor, error: torch.Tensor) -> torch.Tensor:
@@ -87,7 +88,7 @@ class Rounding(TorchDispatchMode):
         return False  # nothing is compiled here, and importing the compiler takes two seconds
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        from verify.rounding_orders import BALLS, DECOMPOSED, EXACT, STRUCTURE
+        from verify.rounding_orders import ALIKE, BALLS, DECOMPOSED, EXACT, STRUCTURE
 
         kwargs, packet = kwargs or {}, func.overloadpacket
         if packet in DECOMPOSED:
@@ -103,6 +104,8 @@ class Rounding(TorchDispatchMode):
             self._forget(args[0])
         if self.of_data:
             self.data |= {x.untyped_storage().data_ptr() for x in tree_leaves(out) if isinstance(x, torch.Tensor)}
+        if packet in ALIKE and self._all_alike(leaves):
+            self.alike |= {x.untyped_storage().data_ptr() for x in tree_leaves(out) if isinstance(x, torch.Tensor)}
         tensors = [x for x in tree_leaves((leaves, out)) if isinstance(x, torch.Tensor)]
         results = [x for x in tree_leaves(out) if isinstance(x, torch.Tensor)]
         if packet is aten._local_scalar_dense and self.error(args[0]).any():
@@ -126,10 +129,18 @@ class Rounding(TorchDispatchMode):
             raise NoRule(f"no rounding rule for {packet}")
         return out
 
+    def _all_alike(self, leaves: list[torch.Tensor]) -> bool:
+        """Do the numbers come from one such memory, and else from what is the same for a whole row?"""
+        floating = [x for x in leaves if x.is_floating_point() and x.ndim]
+        width = max((x.shape[-1] for x in floating), default=0)
+        rows = {x.untyped_storage().data_ptr() for x in floating if x.shape[-1] == width}
+        return len(rows) == 1 and rows <= self.alike
+
     def _forget(self, target: torch.Tensor) -> None:
         """Other views of memory that was written in place have no bound from now on."""
         memory = target.untyped_storage().data_ptr()
         self.changed.add(memory)
+        self.alike.discard(memory)
         for place in [place for place in self.errors if place[0] == memory]:
             del self.errors[place]
 

@@ -1,7 +1,8 @@
 r"""The rules of truths, choices and orders: where rounding may turn a comparison round, and what hangs on it.
 
 The error of a truth, or of a whole number, is how far it may be off: 1 where rounding may decide it, and 0 elsewhere.
-That of a place in a sorted row is how many places its entry may move.
+That of a place in a sorted row is how many places its entry may move. Equal numbers that came from equal inputs by the
+same operations stay equal in any implementation, so that exact ties are in no doubt.
 """
 
 from __future__ import annotations
@@ -13,7 +14,21 @@ from verify.rounding import Ball, Rounding, Undecided
 from verify.rounding_rules import BALLS, DECOMPOSED, aten, ball, magnitude, rule
 from verify.rounding_sums import EXACT, STRUCTURE, gamma
 
-__all__ = ["BALLS", "DECOMPOSED", "EXACT", "STRUCTURE"]
+__all__ = ["ALIKE", "BALLS", "DECOMPOSED", "EXACT", "STRUCTURE"]
+
+ALIKE = {
+    *(aten.add, aten.sub, aten.rsub, aten.mul, aten.div, aten.neg, aten.exp, aten.log, aten.softplus, aten.where),
+    *(aten.masked_fill, aten.amax, aten.amin, aten.sort, aten.gather, aten.flip, aten.clone),
+}
+"""Operations by which equal entries of a row stay equal."""
+
+
+def _alike(m: Rounding, x: Ball) -> bool:
+    return x.value.untyped_storage().data_ptr() in m.alike
+
+
+def _equal(a: Ball, b: Ball) -> torch.Tensor:
+    return (a.value == b.value) & (a.error == b.error)
 
 
 @rule(aten.eq, aten.ne, aten.lt, aten.le, aten.gt, aten.ge)
@@ -26,7 +41,8 @@ def _comparison(m, out, a, b):
     if a.value is b.value:  # x == x asks for NaN
         return torch.zeros(out.shape, dtype=torch.float64)
     apart = (a.value.double() - b.value.double()).abs() > a.error + b.error
-    return (~(apart | ((a.error == 0) & (b.error == 0)))).double()
+    apart |= a.value.isnan() | b.value.isnan()  # which is never so
+    return (~(apart | (_equal(a, b) & _alike(m, a) & _alike(m, b)) | ((a.error == 0) & (b.error == 0)))).double()
 
 
 def _stored(m: Rounding, x: Ball) -> Ball:
@@ -107,8 +123,9 @@ def _place_of_the_largest(m, out, a, dim=None, keepdim=False):
         raise Undecided("the place of the largest entry of a whole tensor")
     best = a.value.gather(dim, out if keepdim else out.unsqueeze(dim))
     its = a.error.gather(dim, out if keepdim else out.unsqueeze(dim))
-    near = (_apart(a.value, best) <= a.error + its) & (a.error + its > 0)
-    return (near.sum(dim, keepdim) > 1).double()
+    near = (_apart(a.value, best) <= a.error + its) & (a.error + its > 0) & ~(_equal(a, Ball(best, its)) & _alike(m, a))
+    place = torch.arange(a.value.shape[dim]).reshape(-1, *[1] * (a.value.ndim - 1 - dim % a.value.ndim))
+    return (near & (place != (out if keepdim else out.unsqueeze(dim)))).any(dim, keepdim).double()
 
 
 @rule(aten.sort)
@@ -119,10 +136,11 @@ def _sort(m, out, a, dim=-1, descending=False, *, stable=None):
     ends = [(a.value + sign * a.error).nan_to_num(nan=torch.inf * sign, posinf=torch.inf, neginf=-torch.inf)
             .sort(dim, descending).values for sign in (-1, 1)]  # fmt: skip
     falling = values if descending else -values
-    return _between(values, *ends), _moves(falling.movedim(dim, -1), error.movedim(dim, -1)).movedim(-1, dim)
+    moves = _moves(falling.movedim(dim, -1), error.movedim(dim, -1), _alike(m, a))
+    return _between(values, *ends), moves.movedim(-1, dim)
 
 
-def _moves(x: torch.Tensor, e: torch.Tensor) -> torch.Tensor:
+def _moves(x: torch.Tensor, e: torch.Tensor, equals_stay: bool) -> torch.Tensor:
     """How many places an entry of a falling row may move: to the farthest whose interval meets its own.
 
     Exact entries keep their order, also among equals: their intervals are taken empty, and the others' a little longer.
@@ -134,6 +152,10 @@ def _moves(x: torch.Tensor, e: torch.Tensor) -> torch.Tensor:
     reaching = high.flip(-1).cummax(-1).values  # of the entries from here to the end, from the end: rising
     last = n - 1 - torch.searchsorted(reaching.contiguous(), low.contiguous())
     first = n - torch.searchsorted(low.cummin(-1).values.flip(-1).contiguous(), high.contiguous(), right=True)
+    if equals_stay:  # it meets none but equals
+        ends = [(x.gather(-1, i.clamp(0, n - 1)) == x) & (e.gather(-1, i.clamp(0, n - 1)) == e) for i in (first, last)]
+        alone = ends[0] & ends[1]
+        first, last = torch.where(alone, place, first), torch.where(alone, place, last)
     return torch.maximum(last - place, place - first).clamp(min=0).double()
 
 

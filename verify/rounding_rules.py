@@ -55,7 +55,9 @@ def spent(m: Rounding, out: torch.Tensor, error: torch.Tensor, roundings: Any = 
 
 @rule(aten.add, aten.sub)
 def _sum(m, out, a, b, *, alpha=1):
-    return spent(m, out, ball(m, a).error + abs(alpha) * ball(m, b).error, 1 if alpha == 1 else 2)
+    a, b = ball(m, a), ball(m, b)
+    free = (alpha == 1) & (((a.value == 0) & (a.error == 0)) | ((b.value == 0) & (b.error == 0)))  # + 0 is exact
+    return spent(m, out, a.error + abs(alpha) * b.error, torch.where(free, 0, 1 if alpha == 1 else 2))
 
 
 @rule(aten.rsub)
@@ -70,7 +72,7 @@ def _product(m, out, a, b):
         return a.error + b.error
     if a.value is b.value:  # one number squared moves together: 2|a|e + e²
         return spent(m, out, 2 * magnitude(a) * a.error - a.error**2)
-    power_of_two = any(x.value.ndim == 0 and not x.error and abs(math.frexp(x.value)[0]) == 0.5 for x in (a, b))
+    power_of_two = any(x.value.ndim == 0 and not x.error and abs(math.frexp(x.value.item())[0]) == 0.5 for x in (a, b))
     moved = torch.where(a.value.isfinite(), a.value.abs(), 0) * b.error + magnitude(b) * a.error
     return spent(m, out, moved, 0 if power_of_two else 1)
 
@@ -111,6 +113,13 @@ def _ends(f: Callable[[torch.Tensor], torch.Tensor], out: torch.Tensor, a: Ball)
 @rule(aten.log)
 def _log(m, out, a):
     return spent(m, out, _ends(torch.log, out, a), allowance("log"))
+
+
+@rule(aten.log1p)
+def _log1p(m, out, a):
+    low, high = torch.log1p((a.value - a.error).clamp(min=-1)), torch.log1p(a.value + a.error)
+    moved = torch.where(a.error == 0, 0, torch.maximum(out - low, high - out).nan_to_num(nan=torch.inf))
+    return spent(m, out, moved, allowance("log"))
 
 
 @rule(aten.sqrt)
@@ -165,7 +174,6 @@ def _sigmoid(m, out, a):
 DECOMPOSED: dict[Any, Callable[..., Any]] = {
     aten.reciprocal: lambda x: torch.div(torch.ones_like(x), x),
     aten.silu: lambda x: x * torch.sigmoid(x),
-    aten.log1p: lambda x: torch.log(1 + x),
     aten.tanh_backward: lambda grad, out: grad * (1 - out * out),
     aten.sigmoid_backward: lambda grad, out: grad * (out * (1 - out)),
 }

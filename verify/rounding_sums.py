@@ -51,11 +51,15 @@ def _mean(m, out, a, dim=None, keepdim=False, *, dtype=None):
 
 
 def _narrowed(m: Rounding, x: Ball) -> Ball:
-    """An operand rounded to the narrow dtype, unless it is an input: that is in it already."""
+    """An operand rounded to the narrow dtype; an input is in it already, unless a folded scale is stored with it."""
     narrow = m.contract.operands
     assert narrow is not None
     size, as_given = magnitude(x), 1.01 * allowance("input") * m.contract.u * magnitude(x)
-    return Ball(x.value, x.error + torch.where(x.error > as_given, UNIT[narrow] * size + HALF_SUBNORMAL[narrow], 0))
+    return Ball(
+        x.value,
+        x.error
+        + torch.where((x.error > as_given) | bool(m.contract.stored), UNIT[narrow] * size + HALF_SUBNORMAL[narrow], 0),
+    )
 
 
 @rule(aten.mm, aten.bmm, aten.dot, aten.mv)

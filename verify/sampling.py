@@ -7,6 +7,7 @@ import math
 import torch
 from hypothesis import strategies as st
 
+from reference import sampling as reference
 from reference.softmax import softmax
 from verify.compare import GAP, close
 from verify.inputs import integers, tensor
@@ -23,6 +24,7 @@ ORDERS = [  # temperature, top-k, top-p, min-p on these logits, and the weights 
 ]
 OPTIONS = ("temperature", "top_k", "top_p", "min_p")
 LAST_FIRST = "of equals the last comes first (an ascending sort)"
+ANY_ORDER = "of equals any may come first (an unstable sort)"
 
 
 @st.composite
@@ -213,6 +215,23 @@ def last_first(keep, z, **options):
     return keep(z.flip(-1), **options).flip(-1)
 
 
+def any_order(keep, z, **options):
+    """Equals as if they came from two different sums, so that rounding may put any of them first."""
+    other = torch.sigmoid(z)
+    return keep(z + other - other, **options)
+
+
+def nothing_without_mass(top_p, z, p):
+    """What rounds to probability zero may go, also at p = 1."""
+    return torch.where(softmax(z) > 0, top_p(z, p=p), -math.inf)
+
+
+def by_share(_, z, p):
+    """Where probabilities are compared, not logits."""
+    weights = softmax(z)
+    return torch.where(weights < p * weights.amax(-1, keepdim=True), -math.inf, z)
+
+
 def probabilities(keep, z, **options):
     return softmax(keep(z, **options))
 
@@ -228,13 +247,15 @@ def cooled_last(distribution, z, temperature=1.0, top_k=None, top_p=1.0, min_p=0
 
 
 def min_p_first(distribution, z, temperature=1.0, top_k=None, top_p=1.0, min_p=0.0):
-    left = distribution(z, temperature, None, 1.0, min_p)
-    return distribution(torch.where(left > 0, z, -math.inf), temperature, top_k, top_p)
+    near = reference.min_p(z / temperature, min_p) != -math.inf
+    return distribution(torch.where(near, z, -math.inf), temperature, top_k, top_p)
 
 
 def jointly(distribution, z, temperature=1.0, top_k=None, top_p=1.0, min_p=0.0):
-    left = distribution(z, temperature, None, top_p)
-    return distribution(torch.where(left > 0, z, -math.inf), temperature, top_k, 1.0, min_p)
+    """No filter sees what another left out."""
+    left = [distribution(z, temperature, None, top_p), distribution(z, temperature, top_k, 1.0, min_p)]
+    weights = torch.where(left[1] > 0, left[0], 0)
+    return weights / weights.sum(-1, keepdim=True)
 
 
 # A p that is met exactly is decided by rounding. Masses of tied symbols are fractions with denominators up to 7, others
@@ -242,17 +263,18 @@ def jointly(distribution, z, temperature=1.0, top_k=None, top_p=1.0, min_p=0.0):
 OPERATIONS = [
     Operation(
         "sampling.temperature",
-        inputs=asked(logits(scales=(1.0, 0.01, 250.0)), T=[1.0, 0.5, 2.0, 0.7]),
+        inputs=asked(logits(scales=(1.0, 0.01, 250.0)), T=[1.0, 0.5, 2.0, 0.7, 0.05, 4.0]),
         laws=[temperatures_multiply, odds_are_squared_by_hand],
         gradients=("z",),
     ),
     Operation(
         "sampling.top_k",
-        inputs=asked(logits(), k=[1, 2, 3, 9]),
+        inputs=asked(logits(), k=[1, 2, 3, 9, 60]),
         laws=[exactly_k_stay, no_larger_is_left_out, first_of_equals_stay],
         conventions={
             "ties at the boundary are all kept": ties_kept,
             LAST_FIRST: last_first,
+            ANY_ORDER: any_order,
             "renormalized probabilities instead of logits": probabilities,
         },
         free=("z",),
@@ -261,14 +283,22 @@ OPERATIONS = [
         "sampling.top_p",
         inputs=asked(logits(), p=[0.37, 0.7, 0.93, 0.15, 1.0]),
         laws=[fewest_that_reach_p, no_larger_is_left_out, nucleus_by_hand],
-        conventions={LAST_FIRST: last_first, "renormalized probabilities instead of logits": probabilities},
+        conventions={
+            LAST_FIRST: last_first,
+            ANY_ORDER: any_order,
+            "what rounds to probability zero is left out, also at p = 1": nothing_without_mass,
+            "renormalized probabilities instead of logits": probabilities,
+        },
         free=("z",),
     ),
     Operation(
         "sampling.min_p",
-        inputs=asked(logits(), p=[0.3, 0.05, 0.0, 1.0]),
+        inputs=asked(logits(), p=[0.3, 0.05, 0.6, 0.0, 1.0]),
         laws=[share_of_the_largest_by_hand, odds_decide],
-        conventions={"renormalized probabilities instead of logits": probabilities},
+        conventions={
+            "probabilities are compared, to which small ones may be rounded": by_share,
+            "renormalized probabilities instead of logits": probabilities,
+        },
         free=("z",),
     ),
     Operation(
@@ -289,6 +319,7 @@ OPERATIONS = [
             "top-p on the mass before top-k (FlashInfer's joint order)": jointly,
             "ties at the boundary of top-k are all kept": top_k_ties_kept,
             LAST_FIRST: last_first,
+            ANY_ORDER: any_order,
         },
         unit=1,
     ),

@@ -24,7 +24,7 @@ def written(name: str, x: torch.Tensor) -> list[str]:
 
 
 def snippet(target: str, caller: Caller, inputs: Mapping[str, Any], strided: bool) -> str:
-    """Lines that make the inputs, then the call."""
+    """Lines that make the inputs, then the call; of gradients, the call by which torch or jax finds them."""
     lines, lists = ["import torch"], dict[str, int]()
     for name, x in caller.passed(inputs).items():
         variable = re.sub(r"\W+", "_", name).rstrip("_")
@@ -36,4 +36,15 @@ def snippet(target: str, caller: Caller, inputs: Mapping[str, Any], strided: boo
             lines.append(f"{variable} = {variable}.mT.contiguous().mT  # transposed in memory")
     lines += [f"{whole} = [{', '.join(f'{whole}_{i}' for i in range(n))}]" for whole, n in lists.items()]
     named = [f"{t}={o}" for t, o in caller.named.items()] + [f"{k}={v!r}" for k, v in caller.fixed.items()]
-    return "\n".join([*lines, f"{target.rpartition(':')[2]}({', '.join([*caller.positional, *named])})"])
+    name, arguments = target.rpartition(":")[2], ", ".join([*caller.positional, *named])
+    wanted = ", ".join(caller.slopes)
+    if caller.worker.backward:
+        calls = [f"{caller.worker.backward}(cotangent, {arguments})"]
+    elif caller.slopes and caller.worker.framework == "jax":
+        calls = [f"jax.vjp(lambda {wanted}: {name}({arguments}), {wanted})[1](cotangent)  # of arrays of jax"]
+    elif caller.slopes:
+        made = [f"{slope}.requires_grad_()" for slope in caller.slopes]
+        calls = [*made, f"torch.autograd.grad({name}({arguments}), [{wanted}], cotangent)"]
+    else:
+        calls = [f"{name}({arguments})"]
+    return "\n".join([*lines, *calls])

@@ -7,6 +7,7 @@ import math
 import torch
 from hypothesis import strategies as st
 
+from reference.softmax import log_sum_exp
 from verify.compare import GAP, close
 from verify.inputs import tensor
 from verify.suite import Operation
@@ -99,6 +100,11 @@ def empty_row_undefined(softmax, z):
     return softmax(z) * torch.where((z == -math.inf).all(-1, keepdim=True), torch.nan, 1)
 
 
+def by_log_sum_exp(_, z):
+    total = log_sum_exp(z)[..., None]
+    return torch.where(total == -torch.inf, 0, torch.exp(z - torch.where(total == -torch.inf, 0, total)))
+
+
 OPERATIONS = [
     Operation(
         "softmax.softmax",
@@ -111,7 +117,10 @@ OPERATIONS = [
             rows_do_not_mix,
         ],
         gradients=("z",),
-        conventions={"a row of −∞ gives NaN": empty_row_undefined},
+        conventions={
+            "exp(z − log Σ exp z), whose logarithm may be rounded": by_log_sum_exp,
+            "a row of −∞ gives NaN": empty_row_undefined,
+        },
     ),
     Operation(
         "softmax.log_sum_exp",

@@ -58,6 +58,7 @@ def main(options, worker: Worker | None) -> int:
             options.dtype,
             worker=worker,
             sizes=lengths(options.sizes, options.head_dim),
+            leading=options.batch_axes,
             out=options.out.split(",") if options.out else (),
             backward=options.backward,
             seed=options.seed,
@@ -121,7 +122,7 @@ def lines(report: Report) -> list[str]:
     if report.convention:
         told.append(f"  by a convention that is not our default: {report.convention}")
     if report.why:
-        told.append(f"  {report.why}")
+        told.append(f"  {report.why.splitlines()[0]}")  # the rest stands in the traceback
     told += [f"    {name} = {value}" for name, value in report.counterexample.items()]
     told += [f"  {sentence}" for sentence in report.diagnosis]
     if report.verdict == "refuted" and not report.diagnosis:
@@ -138,10 +139,15 @@ def lines(report: Report) -> list[str]:
     if report.cost and report.verdict == "conforms":
         told.append(f"  the bound took {report.cost:.0f} times as long as the float64 reference")
     if report.skipped:
-        told.append(f"  not checked, since the function does not take it: {', '.join(report.skipped)}")
+        told.append(f"  not checked, for the function is not known to take it: {', '.join(report.skipped)}")
+    told += [f"  not checked, since the function refuses it: {what}" for what in report.refused]
+    told += [f"  when it is left out, {what}: every case gives it" for what in report.defaults]
     if report.snippet:
         told += ["  again:", *(f"    {line}" for line in report.snippet.splitlines())]
     if report.trace:
-        told.append("  (what it supports in part is tried in part: --sizes K=64,128 T=16, --head-dim 64)")
+        told.append(
+            f"  (it was called with arrays of {report.framework}: --framework gives others; what it supports in"
+        )
+        told.append("  part is tried in part: --sizes K=64,128 T=16, --head-dim 64, --batch-axes 2)")
         told += ["  the function's own traceback:", *(f"    {line}" for line in report.trace.rstrip().splitlines())]
     return told

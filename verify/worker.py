@@ -24,9 +24,9 @@ START = 120.0
 class Ended(Exception):
     """The candidate raised, hung, crashed or gave something that is no tensor; `trace` is its own traceback."""
 
-    def __init__(self, what: str, trace: str = "") -> None:
+    def __init__(self, what: str, trace: str = "", raised: bool = False) -> None:
         super().__init__(what)
-        self.trace = trace
+        self.trace, self.raised = trace, raised
 
 
 class Unusable(Ended):
@@ -62,6 +62,7 @@ class Worker:
                 self.stop()
                 raise Unusable(hello["unusable"], hello["traceback"])
             self.framework, self.known, self.greeted = hello["framework"], hello["parameters"], True
+            self.defaults: dict[str, Any] = hello["defaults"]
         return self.known
 
     def stop(self) -> None:
@@ -102,7 +103,7 @@ class Worker:
             self._over()
         reply, blob = self._receive(self.limit)
         if "error" in reply:
-            raise Ended(reply["error"], reply["traceback"])
+            raise Ended(reply["error"], reply["traceback"], reply["raised"])
         results, at = [], 0
         for dtype, shape in reply["outputs"]:
             kind = getattr(torch, dtype, None)
