@@ -10,7 +10,9 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -21,9 +23,10 @@ from verify.ask import Answer, Caller
 from verify.cases import Usage, cases, match, on_the_whole, with_cotangent
 from verify.compare import show
 from verify.contract import contracts
-from verify.diagnose import diagnose, option
+from verify.diagnose import diagnose, option, told
 from verify.draws import drawn_wrongly
 from verify.judge import Reading, Tally, readings
+from verify.mistake import mutants
 from verify.rounding import NoRule
 from verify.snippet import snippet
 from verify.suite import Operation, simplified
@@ -222,12 +225,28 @@ def verdict(
             if stays := found.tally.stays:
                 report.convention = " and ".join(filter(None, [reading.convention, f"the result stays in {stays}"]))
             settle(report)
-            report.suspicions = suspicions(reading, answers)
+            report.suspicions = [*suspicions(reading, answers), *lookalikes(operation, reading, caller.takes, answers)]
             return
         if best is None or found.cases > best.cases or (found.cases == best.cases and not reading.convention):
             best = found
     assert best is not None and best.answer is not None
     explain(report, operation, caller, best, answers)
+
+
+def lookalikes(operation: Operation, reading: Reading, takes: set[str], answers: Sequence[Answer]) -> list[str]:
+    """Known mistakes that it follows in the strictest arithmetic, where it does not follow the definition."""
+    strictest = contracts(reading.contract.io)[0]
+    if reading.contract == strictest:
+        return []
+    known = [(told(mutant), mutant) for mutant in mutants(operation.name)]
+    deaf = [(name, f) for name, f in operation.conventions.items() if option(name) in takes]
+    known += [(f"what ignores {option(name)} and always does {name}", partial(f, reading.f)) for name, f in deaf]
+    alike = []
+    for name, f in known:
+        with suppress(Exception):  # a mistake may raise anything
+            if follow(replace(reading, contract=strictest, f=f), answers).answer is None:
+                alike.append(f"to the last bit it is {name}; only coarser arithmetic could make it right")
+    return alike
 
 
 def settle(report: Report) -> None:

@@ -85,7 +85,7 @@ def diagnose(
     found = [name for name in alike if all(does[name]) and all(alike[name])]
     plain = [name for name in found if ", with the convention" not in name]
     if found:
-        return [_told(*known[name][:1], name) for name in plain or found]
+        return [f"equals {told(known[name][0], name)}" for name in plain or found]
     if narrow:
         return narrow
     single = [name for name in alike if ", with" not in name]
@@ -94,16 +94,17 @@ def diagnose(
     for one, other in itertools.combinations(alike, 2):
         together = [any(three) for three in zip(fine, alike[one], alike[other], strict=True)]
         if all(together) and all(map(any, zip(does[one], does[other], strict=True))):
-            return [f"two mistakes at once: {_told(known[one][0], one)} — and {_told(known[other][0], other)}"]
+            return [f"two mistakes at once: it equals {told(known[one][0], one)} — and {told(known[other][0], other)}"]
     return []
 
 
-def _told(mutant: Any, name: str) -> str:
+def told(mutant: Any, name: str = "") -> str:
+    """The mistake's id, what it is, where it was reported, and what to do instead."""
     what = (mutant.__doc__ or "").strip().rstrip(".").lower()
     seen = "" if mutant.mistake.seen.startswith("no public") else f", reported in {mutant.mistake.seen}"
     also = name.partition(", with the convention")[2]
     also = f", by the convention{also}" if also else ""
-    return f"equals the known mistake {mutant.mistake.id} ({what}){seen}{also}; {mutant.mistake.fix}"
+    return f"the known mistake {mutant.mistake.id} ({what}){seen}{also}; {mutant.mistake.fix}"
 
 
 def _as_narrow(reading: Reading, failing: Sequence[Answer]) -> list[str]:
