@@ -31,7 +31,7 @@ def tiled_attention(q, k, v, causal=False, mask=None):
     total, out = torch.zeros_like(top), torch.zeros(q.shape, device=q.device)
     scaled = q.float() * (q.shape[-1] ** -0.5 * math.log2(math.e))
     for j in range(0, k.shape[-2], 2):
-        scores = torch.where(seen[:, j : j + 2], scaled @ k[..., j : j + 2, :].float().mT, -torch.inf)
+        scores = torch.where(seen[..., j : j + 2], scaled @ k[..., j : j + 2, :].float().mT, -torch.inf)
         new = torch.maximum(top, scores.amax(-1, keepdim=True))
         safe = torch.where(new.isinf(), 0, new)
         p, fade = torch.exp2(scores - safe), torch.exp2(top - safe)

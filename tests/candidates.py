@@ -26,7 +26,7 @@ def tiled(q, k, v, causal=False, mask=None):
     total, out, seen = torch.zeros_like(top), torch.zeros(q.shape), sees(q, k, causal, mask)
     for j in range(0, k.shape[-2], 2):
         scores = q.float() @ k[..., j : j + 2, :].float().mT * q.shape[-1] ** -0.5
-        scores = torch.where(seen[:, j : j + 2], scores, -torch.inf)
+        scores = torch.where(seen[..., j : j + 2], scores, -torch.inf)
         new = torch.maximum(top, scores.amax(-1, keepdim=True))
         safe = torch.where(new.isinf(), 0, new)
         p, fade = torch.exp(scores - safe), torch.exp(top - safe)

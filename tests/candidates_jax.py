@@ -7,7 +7,7 @@ import jax.numpy as jnp
 def attention(query, key, value, mask=None):
     """The library's, whose masked scores are finite."""
     q, k, v = (jnp.swapaxes(x, 1, 2) for x in (query, key, value))
-    kept = None if mask is None else jnp.broadcast_to(mask, (1, 1, *mask.shape[-2:]))
+    kept = None if mask is None else jnp.reshape(mask, (*(1,) * (4 - mask.ndim), *mask.shape))
     return jnp.swapaxes(jax.nn.dot_product_attention(q, k, v, mask=kept), 1, 2)
 
 

@@ -66,3 +66,10 @@ def adamw_plural(params, grads, exp_avgs, exp_avg_sqs, lr, step, weight_decay=0.
 
 def adamw_of_strangers(a, b, c, d, lr, n):
     return a, c, d
+
+
+def masks_of_two_axes(q, k, v, mask=None):
+    if mask is not None:
+        T, S = mask.shape
+        mask = mask.expand(*q.shape[:2], T, S)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)

@@ -52,6 +52,13 @@ def test_two_options_may_be_refused_together_but_not_one_alone():
     assert report.verdict == "conforms" and report.refused == [
         "causal and mask together: ValueError: a mask or causal, not both"
     ]
+    matrices = check(f"{HERE}:masks_of_two_axes", "attention.attention")
+    assert matrices.verdict == "conforms" and {why.partition(":")[0] for why in matrices.refused} == {
+        "mask with 1×n before T S",
+        "mask with n×1 before T S",
+        "mask with n×n before T S",
+        "mask with 1×1 before T S",
+    }, matrices
     alone = check(f"{HERE}:fails_with_a_mask", "attention.attention")
     assert alone.verdict == "refuted" and alone.why == "ValueError: no mask"
     library = check("torch.nn.functional:scaled_dot_product_attention", "attention.attention")

@@ -129,7 +129,7 @@ def regimes(inputs: Mapping[str, Any], free: Sequence[str], number: int, io: tor
         second = len(free) > 1 and x is inputs[free[1]]
         return x / 8 + (16.0 if second else -16.0 if len(free) > 1 else -128.0)
 
-    large = 64 if io == torch.float16 else 2048  # what half precision holds, also squared or multiplied
+    large = 64 if io == torch.float16 or len(free) == 1 else 2048  # half precision holds products; a sum stays sharp
 
     def same(x: torch.Tensor) -> torch.Tensor:
         return x

@@ -25,6 +25,7 @@ from verify.compare import show
 from verify.contract import contracts
 from verify.diagnose import diagnose, option, told
 from verify.draws import drawn_wrongly
+from verify.grow import letters
 from verify.judge import Reading, Tally, readings
 from verify.mistake import mutants
 from verify.rounding import NoRule
@@ -168,19 +169,33 @@ def ask(
 
 
 def supported(report: Report, reference: Callable[..., Any], answers: list[Answer]) -> list[Answer]:
-    """Without those that it refuses, by an exception, for two options that it takes apart but never together."""
+    """Without what it refuses by an exception: masks of more axes than named ones, two options that it takes apart."""
     defaults = {n: p.default for n, p in inspect.signature(reference).parameters.items() if p.default is not p.empty}
+    axes = letters(reference)
 
-    def chosen(answer: Answer) -> set[str]:
+    def options(answer: Answer) -> set[str]:
         given = {n: answer.inputs.get(n, default) for n, default in defaults.items() if n not in report.skipped}
         return {n for n, x in given.items() if isinstance(x, torch.Tensor) or x != defaults[n]}
 
-    raised, fine = [a for a in answers if a.raised], [a for a in answers if not a.raised]
-    together = set.intersection(*map(chosen, raised)) if raised and fine else set()
-    if len(together) < 2 or any(together <= chosen(a) for a in fine):
-        return answers
-    report.refused.append(f"{' and '.join(sorted(together))} together: {raised[0].trouble.splitlines()[0]}")
-    return fine
+    def deep(answer: Answer) -> set[str]:
+        found = set()
+        for name in set(defaults) & set(axes):
+            x, last = answer.inputs.get(name), [letter for letter in axes[name] if not letter.startswith("*")]
+            if isinstance(x, torch.Tensor) and x.ndim > len(last):
+                before = "×".join("1" if size == 1 else "n" for size in x.shape[: x.ndim - len(last)])
+                found.add(f"{name} with {before} before {' '.join(last)}")
+        return found
+
+    for several, features in ((False, deep), (True, options)):
+        raised, fine = [a for a in answers if a.raised], [a for a in answers if not a.raised]
+        marked = [a for a in raised if len(features(a)) > several]
+        sets = [features(a) for a in marked]
+        for kind in [set.intersection(*sets)] if several and sets else [{f} for f in sorted(set().union(*sets))]:
+            if fine and len(kind) > several and not any(kind <= features(a) for a in fine):
+                why = next(a.trouble.splitlines()[0] for a in marked if kind <= features(a))
+                report.refused.append(f"{' and '.join(sorted(kind))}{' together' * several}: {why}")
+                answers = [a for a in answers if not (a.raised and kind <= features(a))]
+    return answers
 
 
 def results(reference: Callable[..., Any], caller: Caller, inputs: Mapping[str, Any]) -> list[torch.Tensor]:
@@ -287,10 +302,12 @@ def cost(reference: Callable[..., Any], inputs: Mapping[str, Any], io: torch.dty
     reading = Reading(contracts(io)[-1], "", reference)
     seconds = []
     for f in (lambda: reading.exact(**inputs), lambda: reading.expected(inputs)):
-        f()
-        started = time.thread_time()
-        f()
-        seconds.append(time.thread_time() - started)
+        taken = []
+        for _ in range(4):  # the first is warming up
+            started = time.thread_time()
+            f()
+            taken.append(time.thread_time() - started)
+        seconds.append(min(taken))
     return seconds[1] / seconds[0]
 
 
