@@ -1,8 +1,9 @@
 """False alarms and detection of the checker beside three rules in use, on the same cases: `python -m bench oracle`.
 
 A right implementation that fails a rule on any case is a false alarm of the rule; a known mistake that fails it on any
-case is detected. Mistakes are computed in float32 and rounded once, as a fused kernel would. For our rule a function is
-right when it follows some reading: a contract, with our definition or conventions in use.
+case is detected. Mistakes are computed in float32 and rounded once, as a fused kernel would; those count that show in
+a value of these cases and follow no convention in use, and the others are listed. For our rule a function is right when
+it follows some reading: a contract, with our definition or conventions in use.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ RULES = ("derived", "assert_close", "twice the baseline", "1e-2")
 RIGHT = {name: [*LEGITIMATE.get(name, []), *LAYERS.get(name, [])] for name in {**LEGITIMATE, **LAYERS}}
 
 
-def verdicts(name: str, f: Callable[..., Any], io: torch.dtype, count: int) -> dict[str, bool]:
-    """Which rules does f break on some case?"""
+def verdicts(name: str, f: Callable[..., Any], io: torch.dtype, count: int) -> dict[str, Any]:
+    """Which rules does f break on some case? By ours, also the convention it follows."""
     operation, reference = find(name)
     known = parameters(f)
     if known is not None and any(p.kind is p.VAR_KEYWORD for p in inspect.signature(f).parameters.values()):
@@ -54,7 +55,23 @@ def verdicts(name: str, f: Callable[..., Any], io: torch.dtype, count: int) -> d
             broken["1e-2"] |= not torch.allclose(y.double(), truth, rtol=1e-2, atol=1e-2, equal_nan=True)
     told = readings(reference, operation.conventions, io, unit=operation.unit)
     kept = (Kept(r.contract, r.convention, r.f, r.unit) for r in told)
-    return {**broken, "derived": all(follow(reading, answers).answer is not None for reading in kept)}
+    followed = next((r for r in kept if follow(r, answers).answer is None), None)
+    return {**broken, "derived": followed is None, "convention": followed.convention if followed else ""}
+
+
+def seen(name: str, mutant: Callable[..., Any], count: int) -> bool:
+    """Does the mistake show in a finite value? Others show in gradients, or in what becomes of NaN."""
+    _, reference = find(name)
+    ours = on_the_whole(reference)
+    for inputs in tried(name, tuple(inspect.signature(reference).parameters), torch.float64, count):
+        try:
+            theirs = tree_leaves(on_the_whole(mutant)(**inputs))
+        except Exception:
+            return True
+        for x, y in zip(theirs, tree_leaves(ours(**inputs)), strict=True):
+            if x.shape != y.shape or not torch.allclose(x.double(), y.double(), rtol=1e-9, atol=1e-9, equal_nan=True):
+                return True
+    return False
 
 
 @cache
@@ -110,21 +127,24 @@ def table(count: int = 40) -> Iterator[dict[str, Any]]:
     for dtype in ("float32", "bfloat16", "float16"):
         io = DTYPES[dtype]
         for name, right in RIGHT.items():
-            wrong = [as_kernel(m, io) for m in mutants(name)]
+            known = {m.mistake.id: m for m in mutants(name) if seen(name, m, count)}
             alarms = [verdicts(name, f, io, count) for f in right]
-            caught = [verdicts(name, f, io, count) for f in wrong]
+            found = {mistake: verdicts(name, as_kernel(m, io), io, count) for mistake, m in known.items()}
+            caught = {mistake: told for mistake, told in found.items() if not told["convention"]}
             EXPECTED.clear()
             tried.cache_clear()
             yield {
                 "dtype": dtype,
                 "operation": name,
                 "right": len(right),
-                "wrong": len(wrong),
+                "wrong": len(caught),
                 "alarms": {rule: sum(found[rule] for found in alarms) for rule in RULES},
-                "caught": {rule: sum(found[rule] for found in caught) for rule in RULES},
-                "missed": [
-                    m.mistake.id for m, found in zip(mutants(name), caught, strict=True) if not found["derived"]
-                ],
+                "caught": {rule: sum(told[rule] for told in caught.values()) for rule in RULES},
+                "missed": [mistake for mistake, told in caught.items() if not told["derived"]],
+                "by convention": {
+                    mistake: told["convention"] for mistake, told in found.items() if mistake not in caught
+                },
+                "not in values": [m.mistake.id for m in mutants(name) if m.mistake.id not in known],
             }
 
 

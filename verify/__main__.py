@@ -25,7 +25,7 @@ def parse(argv):
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     run = commands.add_parser("run", help="prove and check everything, or some topics, and write the ledger")
     run.add_argument("topics", nargs="*", metavar="TOPIC", help=f"of {', '.join(topics())}; all if none is named")
-    run.add_argument("--quick", action="store_true", help=f"{QUICK} examples an operation (under a minute)")
+    run.add_argument("--quick", action="store_true", help=f"{QUICK} examples an operation (a few minutes in all)")
     run.add_argument("--json", action="store_true", help="print the ledger as JSON and nothing else")
     run.add_argument(
         "--out", default=".", metavar="FOLDER", help="where ledger.json and report.html go (default: here)"
