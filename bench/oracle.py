@@ -151,6 +151,7 @@ def table(count: int = 40) -> Iterator[dict[str, Any]]:
 def main(as_json: bool) -> int:
     """Print the table, and the sums by dtype."""
     import json
+    from datetime import date
 
     found = []
     if not as_json:
@@ -165,7 +166,14 @@ def main(as_json: bool) -> int:
     if as_json:
         print(
             json.dumps(
-                {"schema": 1, "device": "CPU", "torch": torch.__version__, "rules": RULES, "rows": found},
+                {
+                    "schema": 2,
+                    "date": str(date.today()),
+                    "device": "CPU",
+                    "torch": torch.__version__,
+                    "rules": RULES,
+                    "rows": found,
+                },
                 indent=1,
                 ensure_ascii=False,
             )

@@ -73,3 +73,7 @@ def masks_of_two_axes(q, k, v, mask=None):
         T, S = mask.shape
         mask = mask.expand(*q.shape[:2], T, S)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+
+
+def three_arguments(x, gradients, lr):
+    return gradients

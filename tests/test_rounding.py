@@ -242,7 +242,7 @@ def test_every_reference_and_its_gradient_can_be_bounded(operation):
     _, reference = find(operation.name)
     names = list(inspect.signature(reference).parameters)
     for io in UNIT:
-        tried = cases(operation, names, reference, io, 12)
+        tried = cases(operation, names, reference, io, 8)
         for contract in contracts(io):
             for inputs in tried:
                 f = on_the_whole(reference)
@@ -250,7 +250,7 @@ def test_every_reference_and_its_gradient_can_be_bounded(operation):
                 for ball, result in zip(balls, results, strict=True):
                     assert torch.equal(ball.value.nan_to_num(7), result.nan_to_num(7))
                     assert not ball.error.isnan().any()
-                if operation.gradients:
+                if operation.gradients and all(inputs[name] is not None for name in operation.gradients):
                     turned = with_cotangent(reference, inputs, io)
                     assert len(bounds(pullback(reference, operation.gradients), turned, contract)) > 0
 

@@ -37,8 +37,8 @@ def test_a_function_of_matrices_is_tried_on_matrices():
     report = check(f"{HERE}:softmax_of_matrices", "softmax.softmax")
     assert report.verdict == "refuted" and any("--batch-axes 2" in line for line in lines(report))
     assert check(f"{HERE}:softmax_of_matrices", "softmax.softmax", leading=1).verdict == "conforms"
-    with pytest.raises(Usage, match=r"--batch-axes: every axis of attention.scores has a name"):
-        check(f"{HERE}:one_option_at_a_time", "attention.scores", leading=1)
+    with pytest.raises(Usage, match=r"--batch-axes: every axis of optimizers.adam has a name"):
+        check(f"{HERE}:three_arguments", "optimizers.adam", leading=1)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

@@ -116,6 +116,13 @@ def nucleus_by_hand(top_p, z, p):
         assert kept(top_p(LOGITS, p_), LOGITS).tolist() == expected, f"p = {p_}: {top_p(LOGITS, p_).tolist()}"
 
 
+def what_reaches_p_is_enough(top_p, z, p):
+    """Of four quarters the mass 0.5 takes two, 0.25 one: what is reached exactly is reached."""
+    for p_, expected in ((0.5, [1, 1, 0, 0]), (0.25, [1, 0, 0, 0])):
+        even = torch.zeros(4, dtype=torch.float64)
+        assert kept(top_p(even, p_), even).tolist() == expected, f"p = {p_}: {top_p(even, p_).tolist()}"
+
+
 def share_of_the_largest_by_hand(min_p, z, p):
     """Of 0.15, 0.05, 0.5, 0.3: 0.2 · 0.5 keeps three, 0.5 · 0.5 two, 0 all; and 1 keeps whatever equals the largest."""
     for p_, expected in ((0.2, [1, 0, 1, 1]), (0.5, [0, 0, 1, 1]), (0.0, [1, 1, 1, 1])):
@@ -282,7 +289,7 @@ OPERATIONS = [
     Operation(
         "sampling.top_p",
         inputs=asked(logits(), p=[0.37, 0.7, 0.93, 0.15, 1.0]),
-        laws=[fewest_that_reach_p, no_larger_is_left_out, nucleus_by_hand],
+        laws=[fewest_that_reach_p, no_larger_is_left_out, nucleus_by_hand, what_reaches_p_is_enough],
         conventions={
             LAST_FIRST: last_first,
             ANY_ORDER: any_order,

@@ -127,6 +127,14 @@ def first_symbol_can_go(z, p):
     return left(z, put_back(mass < p, order))
 
 
+@mistake("sampling.top_p", id="topp-not-strict", seen=NOWHERE, fix="the mass before must be below p, not at most p")
+def one_beyond_an_exact_p(z, p):
+    """A symbol stays though the mass before it is p already."""
+    _, order, mass = falling(z)
+    before = torch.cat([torch.zeros_like(mass[..., :1]), mass[..., :-1]], -1)
+    return left(z, put_back(before <= p, order))
+
+
 @mistake("sampling.top_p", id="topp-unsorted", seen=NOWHERE, fix="sort before adding up")
 def mass_in_order_of_index(z, p):
     """The mass is added up without sorting."""
