@@ -245,6 +245,17 @@ def test_an_entry_that_could_be_anything_is_counted_and_mostly_such_entries_deci
         assert report.verdict == verdict and ("could be anything" in report.why) == (verdict == "undecided")
 
 
+@pytest.mark.parametrize("io", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+def test_the_interval_ends_where_it_says(io):
+    """Both ends conform, and the next number beyond either does not."""
+    contract, ball = contracts(io)[0], Ball(torch.tensor([1.5]).double(), torch.tensor([0.0625]).double())
+    for end, beyond in ((1.4375, 0.0), (1.5625, 2.0)):
+        y = torch.tensor([end], dtype=io)
+        assert misfit(y, ball, contract, tally := Tally()) is None and tally.worst == 1
+        step = torch.finfo(io).eps * (1 if beyond > end else -1)
+        assert "allowed [1.4375, 1.5625]" in str(misfit(y + step, ball, contract, Tally()))
+
+
 def test_nothing_finite_may_become_nan_even_where_it_could_be_any_number():
     ball = Ball(torch.tensor([1.0]).double(), torch.tensor([torch.inf]).double())
     for io in (torch.float32, torch.bfloat16, torch.float16):
