@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from derivations.__main__ import topics
 
@@ -37,7 +38,7 @@ def parse(argv):
     check.add_argument("function", metavar="FILE:FUNCTION", help="path/file.py:name or pkg.module:name")
     check.add_argument("--dtype", choices=("float64", "float32", "float16", "bfloat16"), default="float32")
     check.add_argument("--framework", choices=("auto", "torch", "numpy", "jax"), default="auto")
-    several = {"nargs": "+", "action": "extend", "default": []}
+    several: dict[str, Any] = {"nargs": "+", "action": "extend", "default": []}
     check.add_argument("--map", **several, metavar="OURS=THEIRS", help="their name of our argument")
     check.add_argument("--with", **several, metavar="NAME=VALUE", dest="fixed", help="an argument that we do not have")
     check.add_argument("--grad", action="store_true", help="judge the gradients (torch autograd, jax.vjp)")

@@ -110,7 +110,9 @@ def defaults(function):
 
 def framework_of(function):
     """torch, unless it is not loaded or the function, and what it calls in its module, speaks of jax alone."""
-    spoken, unread, read = set(), [function], set()
+    spoken: set = set()
+    read: set = set()
+    unread = [function]
     while unread:
         body = unread.pop()
         body = inspect.unwrap(getattr(body, "func", body))  # a partial's function

@@ -68,7 +68,7 @@ def resized(
 ) -> dict[str, Any]:
     """The inputs with the lettered axes as long as wanted."""
     draw = torch.Generator().manual_seed(seed)
-    grown = {name: wanted.get(name, x) if type(x) is int else x for name, x in inputs.items()}
+    grown: dict[str, Any] = {n: wanted.get(n, x) if type(x) is int else x for n, x in inputs.items()}
     for name, x in inputs.items():
         if not isinstance(x, torch.Tensor) or name not in axes or not x.numel():
             continue
