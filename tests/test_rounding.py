@@ -318,6 +318,27 @@ def test_what_hangs_on_an_order_is_doubtful_exactly_where_entries_may_change_pla
     assert (chosen.error < 1e-5).all(), "whichever of two equals comes, it is the same number"
 
 
+def test_the_largest_meets_itself_only_where_no_other_may_be_larger():
+    near = 2 * (1 + 2.0**-23)
+    for row, doubt in (([3, 1, 2, 2], [0, 0, 0, 0]), ([3, 3, 2, 1], [0, 0, 0, 0]), ([near, 2, 1, 0], [1, 1, 0, 0])):
+        x = torch.tensor([row], dtype=torch.float64)
+        (below,) = bounds(lambda x: x < x.amax(-1, keepdim=True) + 0.0, {"x": x}, FUSED)
+        assert below.error.tolist() == [doubt], row
+    for f in (lambda x: x * 2 < x + 1, lambda x: x < x.amax(0, keepdim=True), lambda x: x.mT < x.mT.amax(-1, True)):
+        (met,) = bounds(f, {"x": torch.ones(2, 2).double()}, FUSED)
+        assert met.error.all(), "of two functions, or of two rows, numbers may be equal by accident"
+    shifted = {"x": torch.tensor([[1.0, 2.0], [2.0, 3.0]]).double(), "y": torch.tensor([[1.0], [2.0]]).double()}
+    (place,) = bounds(lambda x, y: (x - y).flatten()[None].argmax(-1), shifted, FUSED)
+    assert place.error.all(), "rows put side by side are of two functions"
+
+
+def test_a_choice_in_doubt_tells_equals_apart():
+    x = torch.tensor([[1.0, 1.0, 2.0]]).double()
+    (place,) = bounds(lambda x: torch.where(x * 3 > 3, x, x * 0).argmax(-1), {"x": x}, FUSED)
+    (taken,) = bounds(lambda x: torch.where(x * 3 > 3, x, 0)[..., :2].sort(-1).indices, {"x": x}, FUSED)
+    assert place.error.tolist() == [0] and taken.error.all()
+
+
 def test_a_sure_truth_settles_a_doubtful_one():
     x = torch.tensor([0.3, 0.1]).double()
 

@@ -46,7 +46,7 @@ class Rounding(TorchDispatchMode):
         self.changed: set[int] = set()  # memory written in place
         self.data: set[int] = set()  # memory that depends on an input; tables of constants are made in full precision
         self.of_data = False
-        self.alike: set[int] = set()  # memory whose rows hold one function of an input's entries: equal ones stay equal
+        self.alike: dict[int, tuple[int, int]] = {}  # memory whose rows, so long, hold one function, by its number
 
     @staticmethod
     def where(x: torch.Tensor) -> tuple[Any, ...]:
@@ -69,7 +69,7 @@ class Rounding(TorchDispatchMode):
         share = torch.where(value.abs() < self.contract.lost, 1.0, allowance("input") * self.contract.u)  # or read as 0
         self.keep(value, torch.where(value.isfinite(), share * value.abs(), 0))
         self.data.add(value.untyped_storage().data_ptr())
-        self.alike.add(value.untyped_storage().data_ptr())
+        self.alike[value.untyped_storage().data_ptr()] = (value.shape[-1] if value.ndim else 1, len(self.alive))
         return value
 
     def rounded(self, value: torch.Tensor, error: torch.Tensor) -> torch.Tensor:
@@ -88,7 +88,7 @@ class Rounding(TorchDispatchMode):
         return False  # nothing is compiled here, and importing the compiler takes two seconds
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        from verify.rounding_orders import ALIKE, BALLS, DECOMPOSED, EXACT, STRUCTURE
+        from verify.rounding_orders import BALLS, CHOOSING, DECOMPOSED, ENTRYWISE, EXACT, STRUCTURE
 
         kwargs, packet = kwargs or {}, func.overloadpacket
         if packet in DECOMPOSED:
@@ -104,8 +104,10 @@ class Rounding(TorchDispatchMode):
             self._forget(args[0])
         if self.of_data:
             self.data |= {x.untyped_storage().data_ptr() for x in tree_leaves(out) if isinstance(x, torch.Tensor)}
-        if packet in ALIKE and self._all_alike(leaves):
-            self.alike |= {x.untyped_storage().data_ptr() for x in tree_leaves(out) if isinstance(x, torch.Tensor)}
+        if packet in CHOOSING | ENTRYWISE and (row := self._row(leaves)):
+            nothing = packet is aten.add and not isinstance(args[1], torch.Tensor) and args[1] == 0
+            same = packet in CHOOSING or nothing
+            self.alike[out.untyped_storage().data_ptr()] = row if same else (row[0], len(self.alive))
         tensors = [x for x in tree_leaves((leaves, out)) if isinstance(x, torch.Tensor)]
         results = [x for x in tree_leaves(out) if isinstance(x, torch.Tensor)]
         if packet is aten._local_scalar_dense and self.error(args[0]).any():
@@ -129,18 +131,28 @@ class Rounding(TorchDispatchMode):
             raise NoRule(f"no rounding rule for {packet}")
         return out
 
-    def _all_alike(self, leaves: list[torch.Tensor]) -> bool:
-        """Do the numbers come from one such memory, and else from what is the same for a whole row?"""
+    def row(self, x: torch.Tensor) -> tuple[int, int] | None:
+        """If x holds, or picks from rows, one function of an input's entries: their length, and which function it is.
+
+        Equal entries of such a row are equal in any arithmetic.
+        """
+        known = self.alike.get(x.untyped_storage().data_ptr())
+        return known if known and x.is_contiguous() and x.ndim and x.shape[-1] in (known[0], 1) else None
+
+    def _row(self, leaves: list[torch.Tensor]) -> tuple[int, int] | None:
+        """The row of a result, if its numbers come from one such memory, and else from what is one for a row."""
+        if any(bool(self.error(x).any()) for x in leaves if not x.is_floating_point()):
+            return None  # what is chosen is in doubt, and may differ between equals
         floating = [x for x in leaves if x.is_floating_point() and x.ndim]
         width = max((x.shape[-1] for x in floating), default=0)
-        rows = {x.untyped_storage().data_ptr() for x in floating if x.shape[-1] == width}
-        return len(rows) == 1 and rows <= self.alike
+        wide = [x for x in floating if x.shape[-1] == width]
+        return self.row(wide[0]) if len({x.untyped_storage().data_ptr() for x in wide}) == 1 else None
 
     def _forget(self, target: torch.Tensor) -> None:
         """Other views of memory that was written in place have no bound from now on."""
         memory = target.untyped_storage().data_ptr()
         self.changed.add(memory)
-        self.alike.discard(memory)
+        self.alike.pop(memory, None)
         for place in [place for place in self.errors if place[0] == memory]:
             del self.errors[place]
 

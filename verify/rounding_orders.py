@@ -14,17 +14,12 @@ from verify.rounding import Ball, Rounding, Undecided
 from verify.rounding_rules import BALLS, DECOMPOSED, aten, ball, magnitude, rule
 from verify.rounding_sums import EXACT, STRUCTURE, gamma
 
-__all__ = ["ALIKE", "BALLS", "DECOMPOSED", "EXACT", "STRUCTURE"]
+__all__ = ["BALLS", "CHOOSING", "DECOMPOSED", "ENTRYWISE", "EXACT", "STRUCTURE"]
 
-ALIKE = {
-    *(aten.add, aten.sub, aten.rsub, aten.mul, aten.div, aten.neg, aten.exp, aten.log, aten.softplus, aten.where),
-    *(aten.masked_fill, aten.amax, aten.amin, aten.sort, aten.gather, aten.flip, aten.clone),
-}
-"""Operations by which equal entries of a row stay equal."""
-
-
-def _alike(m: Rounding, x: Ball) -> bool:
-    return x.value.untyped_storage().data_ptr() in m.alike
+ENTRYWISE = {aten.add, aten.sub, aten.rsub, aten.mul, aten.div, aten.neg, aten.exp, aten.log}
+"""Operations that take equal entries of a row to equal ones, of another function."""
+CHOOSING = {aten.where, aten.masked_fill, aten.amax, aten.amin, aten.flip, aten.clone}
+"""Operations whose results are entries that they were given."""
 
 
 def _equal(a: Ball, b: Ball) -> torch.Tensor:
@@ -42,7 +37,9 @@ def _comparison(m, out, a, b):
         return torch.zeros(out.shape, dtype=torch.float64)
     apart = (a.value.double() - b.value.double()).abs() > a.error + b.error
     apart |= a.value.isnan() | b.value.isnan()  # which is never so
-    return (~(apart | (_equal(a, b) & _alike(m, a) & _alike(m, b)) | ((a.error == 0) & (b.error == 0)))).double()
+    row = m.row(a.value)
+    equal = _equal(a, b) & (row is not None and row == m.row(b.value))
+    return (~(apart | equal | ((a.error == 0) & (b.error == 0)))).double()
 
 
 def _stored(m: Rounding, x: Ball) -> Ball:
@@ -106,13 +103,27 @@ def _larger(m, out, a, b):
     return torch.maximum(ball(m, a).error, ball(m, b).error)
 
 
+def _may_be_another(m: Rounding, out: torch.Tensor, a: Ball, dim: tuple[int, ...]) -> None:
+    """The extreme entry is no entry for sure where others, which are no equals, come near; or across rows."""
+    kept = out if out.ndim == a.value.ndim else out.unsqueeze(-1)
+    of_a_row = [d % a.value.ndim for d in dim] == [a.value.ndim - 1]
+    if of_a_row:
+        its = torch.where(a.value == kept, a.error, 0).amax(-1, keepdim=True)
+        near = (_apart(a.value, kept) <= a.error + its) & (a.error + its > 0)
+        of_a_row = not bool((near & ~_equal(a, Ball(kept, its))).any())
+    if not of_a_row:
+        m.alike.pop(out.untyped_storage().data_ptr(), None)
+
+
 @rule(aten.amax)
 def _largest(m, out, a, dim=(), keepdim=False):
+    _may_be_another(m, out, a, dim)
     return _between(out, (a.value - a.error).amax(dim, keepdim), (a.value + a.error).amax(dim, keepdim))
 
 
 @rule(aten.amin)
 def _least(m, out, a, dim=(), keepdim=False):
+    _may_be_another(m, out, a, dim)
     return _between(out, (a.value - a.error).amin(dim, keepdim), (a.value + a.error).amin(dim, keepdim))
 
 
@@ -123,7 +134,9 @@ def _place_of_the_largest(m, out, a, dim=None, keepdim=False):
         raise Undecided("the place of the largest entry of a whole tensor")
     best = a.value.gather(dim, out if keepdim else out.unsqueeze(dim))
     its = a.error.gather(dim, out if keepdim else out.unsqueeze(dim))
-    near = (_apart(a.value, best) <= a.error + its) & (a.error + its > 0) & ~(_equal(a, Ball(best, its)) & _alike(m, a))
+    near = (_apart(a.value, best) <= a.error + its) & (a.error + its > 0)
+    if m.row(a.value):
+        near &= ~_equal(a, Ball(best, its))
     place = torch.arange(a.value.shape[dim]).reshape(-1, *[1] * (a.value.ndim - 1 - dim % a.value.ndim))
     return (near & (place != (out if keepdim else out.unsqueeze(dim)))).any(dim, keepdim).double()
 
@@ -136,7 +149,7 @@ def _sort(m, out, a, dim=-1, descending=False, *, stable=None):
     ends = [(a.value + sign * a.error).nan_to_num(nan=torch.inf * sign, posinf=torch.inf, neginf=-torch.inf)
             .sort(dim, descending).values for sign in (-1, 1)]  # fmt: skip
     falling = values if descending else -values
-    moves = _moves(falling.movedim(dim, -1), error.movedim(dim, -1), _alike(m, a))
+    moves = _moves(falling.movedim(dim, -1), error.movedim(dim, -1), m.row(a.value) is not None)
     return _between(values, *ends), moves.movedim(-1, dim)
 
 
