@@ -15,11 +15,11 @@ import time
 from dataclasses import dataclass, field
 from types import FunctionType
 
-from sympy import Derivative, S, oo, sstr
+from sympy import Derivative, Interval, S, oo, sstr
 from sympy.tensor.indexed import IndexedBase
 
 from derivations.engines import DRAWS, POINTS, Vacuous, refute, resists
-from derivations.forms import Part
+from derivations.forms import Part, Within
 from derivations.normal import refuse_bound
 from derivations.points import domain_of
 from derivations.typeset import chain
@@ -149,6 +149,10 @@ def _reject_empty(c, parts):
     for symbol, domain in c.domains.items():
         if domain.is_empty:
             raise Vacuous(f"the domain of {symbol} is empty")
+    for goal in (goal for part in parts for goal in part.goals if isinstance(goal.by, Within)):
+        within, domain = goal.by, domain_of(goal.by.variable, c.domains)
+        if (goal.lhs - goal.rhs).has(within.variable) and not domain.is_subset(Interval(within.low, within.high)):
+            raise Vacuous(f"the enclosure is from {within.low} to {within.high}, but {within.variable} is in {domain}")
     for part in parts:
         previous = part.start
         for number, step in enumerate(part.steps, 1):

@@ -10,6 +10,7 @@ from sympy import (
     KroneckerDelta,
     Product,
     Rational,
+    S,
     Sum,
     Symbol,
     cos,
@@ -323,6 +324,8 @@ def test_enclosure_proves_a_transcendental_inequality_and_not_a_false_one():
     assert false["verdict"] == "refuted"
     touching = judged(lambda e: below(sin(x) + e, le(x, "equality at 0 cannot be enclosed", by=within)), **declaration)
     assert touching["verdict"] == "undecided"
+    part = judged(lambda e: below(sin(x) - e, le(x + 1 - e, "half of it", by=Within(x, 0, S.Half))), **declaration)
+    assert part["verdict"] == "rejected" and "from 0 to 1/2, but x is in Interval(0, 1)" in part["message"]
 
 
 @pytest.mark.parametrize(("sizes", "expected"), [([3], "holds"), ([2, 3], "holds"), ([3, 4], "refuted")])
