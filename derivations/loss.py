@@ -3,10 +3,10 @@ r"""Cross-entropy after softmax: what it measures, its gradient, and what a mean
 A row has n logits z_j. Article papers/loss.md, code reference/loss.py, laws verify/loss.py.
 """
 
-from sympy import Derivative, IndexedBase, KroneckerDelta, Sum, Symbol, exp, log
+from sympy import Derivative, IndexedBase, KroneckerDelta, Rational, Sum, Symbol, exp, log
 
 from derivations.claim import claim
-from derivations.forms import below, eq, equal, finite, ge, induct, ne
+from derivations.forms import below, eq, equal, finite, ge, induct
 
 n, N = (Symbol(name, integer=True, positive=True) for name in "nN")
 c, i, j, k, r, u = (Symbol(name, integer=True, positive=True) for name in "cijkru")
@@ -186,17 +186,14 @@ def ignored_targets_have_no_gradient(counted=N + kept, share=kept, divisor=N):
 )
 def mean_of_means_is_not_the_mean(second=b, longer=b - a, half=2):
     """The mean of two microbatches' means is not the mean: it is off by (b − a)(mean₁ − mean₂)/2(a + b)."""
-    one, two = Sum(losses[r], (r, 1, a)), Sum(others[r], (r, 1, b))
+    one, two, tokens = Sum(losses[r], (r, 1, a)), Sum(others[r], (r, 1, b)), [{A: 1, B: 0, a: 1, b: 3}]
     return (
         equal(
             (one / a + two / b) / 2 - (one + two) / (a + b),
             eq(longer * (one / a - two / b) / (half * (a + b)), "a common denominator; the sums of a and b losses"),
         ),
-        finite(
-            (A / a + B / second) / 2,
-            ne((A + B) / (a + second), "one token of loss 1 beside three of loss 0: a half, but the mean is a quarter"),
-            cases=[{A: 1, B: 0, a: 1, b: 3}],
-        ),
+        finite((A / a + B / second) / 2, eq(Rational(1, 2), "one token of loss 1, and three of loss 0"), cases=tokens),
+        finite((A + B) / (a + second), eq(Rational(1, 4), "but the mean is a quarter"), cases=tokens),
     )
 
 

@@ -6,7 +6,7 @@ Article papers/sampling.md, code reference/sampling.py, laws verify/sampling.py.
 from sympy import Derivative, IndexedBase, KroneckerDelta, Rational, Sum, Symbol, exp, log, sign
 
 from derivations.claim import claim
-from derivations.forms import below, eq, equal, finite, ge, induct, le, ne
+from derivations.forms import below, eq, equal, finite, ge, induct, le
 from derivations.normal import Before
 from derivations.positive import TangentGap
 
@@ -271,17 +271,12 @@ def near(at, weigh):
 )
 def temperature_and_truncation_do_not_commute(cooled=lambda y: y**2, divided=lambda y: y / T):
     """Top-p and min-p keep other symbols after temperature than before it; top-k keeps the same."""
+    three, two = [{a: 3, b: 2, c: 1, p: Rational(3, 5)}], [{a: 2, b: 1, p: Rational(3, 10)}]
     return (
-        finite(
-            nucleus(lambda y: y, cooled),
-            ne(nucleus(cooled, cooled), "top-p 0.6 keeps two of 3 : 2 : 1, but of 9 : 4 : 1, which is T = 1/2, one"),
-            cases=[{a: 3, b: 2, c: 1, p: Rational(3, 5)}],
-        ),
-        finite(
-            near(lambda y: y, cooled),
-            ne(near(cooled, cooled), "min-p 0.3 keeps both of 2 : 1, but of 4 : 1, which is T = 1/2, one"),
-            cases=[{a: 2, b: 1, p: Rational(3, 10)}],
-        ),
+        finite(nucleus(lambda y: y, cooled), eq(Rational(9, 13), "top-p 0.6 keeps two of 3 : 2 : 1"), cases=three),
+        finite(nucleus(cooled, cooled), eq(1, "but of 9 : 4 : 1, which is T = 1/2, one"), cases=three),
+        finite(near(lambda y: y, cooled), eq(Rational(4, 5), "min-p 0.3 keeps both of 2 : 1"), cases=two),
+        finite(near(cooled, cooled), eq(1, "but of 4 : 1, which is T = 1/2, one"), cases=two),
         below(
             divided(m + lead) - divided(m),
             ge(0, "who leads by g leads by g/T: the same order, and the same k largest", by=lead / T),
