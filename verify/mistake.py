@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
+from pkgutil import iter_modules
 from typing import Any
+
+import verify.mutant as package
 
 Function = Callable[..., Any]
 
@@ -31,8 +34,10 @@ def mistake(of: str, *, id: str, seen: str, fix: str) -> Callable[[Function], Fu
 
 
 def mutants(operation: str) -> list[Any]:
-    """The mistakes of one operation, in the order in which `verify.mutant.<topic>` defines them."""
+    """The mistakes of one operation, from `verify.mutant.<topic>` and the files `<topic>_….py` beside it."""
     topic = operation.partition(".")[0]
-    functions = vars(import_module(f"verify.mutant.{topic}")).values()
+    beside = sorted(m.name for m in iter_modules(package.__path__) if m.name.startswith(f"{topic}_"))
+    modules = [vars(import_module(f"verify.mutant.{name}")) for name in (topic, *beside)]
+    functions = {id(f): f for module in modules for f in module.values()}.values()
     marked = [f for f in functions if isinstance(getattr(f, "mistake", None), Mistake)]
     return [f for f in marked if f.mistake.of == operation]

@@ -68,7 +68,9 @@ def of_operation(operation, count):
     ]
     cited = {m.__name__: {"id": m.mistake.id, "seen": m.mistake.seen, "fix": m.mistake.fix}
              for m in mutants(operation.name)}  # fmt: skip
-    files = [f"{wing}/{topic}.py" for wing in ("reference", "verify", "verify/twin", "verify/mutant")]
+    wings = ("reference", "verify", "verify/twin", "verify/mutant")
+    paths = [p for wing in wings for p in (ROOT / wing / f"{topic}.py", *sorted((ROOT / wing).glob(f"{topic}_*.py")))]
+    files = [str(p.relative_to(ROOT)) for p in paths]
     statement = f"reference.{operation.name} obeys its laws and agrees with its twin, gradients included."
     more = {"kills": seen.kills, "mutants": cited, "examples": seen.examples}
     return row(

@@ -16,10 +16,12 @@ from typing import Any
 
 def wrong(operation: str, mutant: str) -> Callable[..., Any]:
     """The function named `mutant` among the mistakes of an operation; the reference itself for an empty name."""
+    from verify.mistake import mutants
+
     topic, _, name = operation.partition(".")
     if not mutant:
         return getattr(import_module(f"reference.{topic}"), name)
-    return getattr(import_module(f"verify.mutant.{topic}"), mutant)
+    return next(m for m in mutants(operation) if m.__name__ == mutant)
 
 
 def stand_in(theirs: Callable[..., Any], operation: str, mutant: str) -> Callable[..., Any]:

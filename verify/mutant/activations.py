@@ -1,4 +1,4 @@
-"""Mistakes in relu, sigmoid and softplus; those of silu, gelu and swiglu come from beside."""
+"""Mistakes in relu, sigmoid and softplus; those of silu, gelu and swiglu are beside."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import torch
 
 from reference.activations import relu, sigmoid, softplus
 from verify.mistake import mistake
-from verify.mutant.activations_gates import *  # noqa: F403
 from verify.mutant.activations_gates import with_slope
 
 NOWHERE = "no public report found"

@@ -1,4 +1,4 @@
-"""Mistakes in gradient descent, momentum, RMSprop and clipping; those of Adam and AdamW come from beside."""
+"""Mistakes in gradient descent, momentum, RMSprop and clipping; those of Adam and AdamW are beside."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import torch
 
 from reference.optimizers import clip_by_global_norm, momentum, rmsprop, sgd
 from verify.mistake import mistake
-from verify.mutant.optimizers_adam import *  # noqa: F403
 
 NOWHERE = "no public report found"
 
