@@ -5,6 +5,7 @@ Needed in both directions: every mutant must break a law or leave the twin, and 
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import os
 import re
@@ -71,6 +72,7 @@ class Evidence:
     reference_laws: dict[str, str | None] = field(default_factory=dict)
     twin_laws: dict[str, str | None] = field(default_factory=dict)
     agreement: float | str = 0.0
+    defaults: list[str] = field(default_factory=list)
     gradients: dict[str, Difference] = field(default_factory=dict)
     gradient_failure: str | None = None
     kills: dict[str, dict[str, bool]] = field(default_factory=dict)
@@ -198,6 +200,13 @@ def steeper(operation: Operation, f: Function, reference: Function, inputs: Inpu
     return any(not compare(a, b, theirs.size) <= GAP for a, b in zip(ours.first, theirs.first, strict=True))
 
 
+def other_defaults(reference: Function, twin: Function) -> list[str]:
+    """What stands for an argument that is left out, where the twin's is another: the examples give every argument."""
+    ours, theirs = (inspect.signature(f).parameters for f in (reference, twin))
+    pairs = [(name, p.default, theirs[name].default) for name, p in ours.items() if name in theirs]
+    return [f"{name} is {a!r}, and {b!r} in the twin" for name, a, b in pairs if a != b]
+
+
 def run(operation: Operation, count: int) -> Evidence:
     """Try everything on `count` examples."""
     topic, _, function = operation.name.partition(".")
@@ -206,7 +215,7 @@ def run(operation: Operation, count: int) -> Evidence:
     original = getattr(import_module(f"verify.twin.{topic}"), function)
     twin = in_torch(original, compiled=bool(operation.gradients))
     drawn = examples(operation, count)
-    seen = Evidence(operation.name, len(drawn))
+    seen = Evidence(operation.name, len(drawn), defaults=other_defaults(reference, original))
     names = {law.__name__: law for law in operation.laws}
     seen.reference_laws = {name: break_law(law, reference, drawn) for name, law in names.items()}
     seen.twin_laws = {name: break_law(law, twin, drawn) for name, law in names.items()}
@@ -241,6 +250,7 @@ def problems(seen: Evidence) -> list[str]:
         found += [f"{who}law {law} is broken by the {party}: {why}" for law, why in laws.items() if why]
     if isinstance(seen.agreement, str):
         found.append(f"{who}reference and twin disagree: {seen.agreement}")
+    found += [f"{who}another default: {what}" for what in seen.defaults]
     if seen.gradient_failure:
         found.append(f"{who}reference or twin could not be compared: {seen.gradient_failure}")
     for what, (relative, allowed) in seen.gradients.items():
