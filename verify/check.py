@@ -218,11 +218,9 @@ def follow(reading: Reading, answers: Sequence[Answer]) -> Run:
     """The answers by one reading, until one is wrong."""
     seen = Run(reading, Tally())
     for seen.cases, answer in enumerate(answers, 1):
-        judged, open_ = seen.tally.entries, seen.tally.vacuous
         if why := reading.complaint(answer, seen.tally):
             seen.answer, seen.why = answer, why
             break
-        seen.tally.hollow += (seen.tally.vacuous - open_) / max(seen.tally.entries - judged, 1)
     return seen
 
 
@@ -267,7 +265,7 @@ def lookalikes(operation: Operation, reading: Reading, takes: set[str], answers:
 def settle(report: Report) -> None:
     """A function that mostly could not be judged is not said to conform."""
     seen = report.tally
-    if seen.vacuous > seen.entries / 2 and seen.hollow > report.cases / 2:
+    if seen.vacuous > seen.entries // 2:
         report.verdict = "undecided"
         report.why = f"too ill-conditioned to judge: {seen.vacuous} of {seen.entries} entries could be anything"
 

@@ -29,14 +29,10 @@ WIDER: dict[torch.dtype, tuple[torch.dtype, ...]] = {
 
 @dataclass
 class Tally:
-    """How many entries were judged, how many of them could have been anything, and how near the bound any came.
-
-    `hollow` adds up the share of the latter in every case.
-    """
+    """How many entries were judged, how many of them could have been anything, and how near the bound any came."""
 
     entries: int = 0
     vacuous: int = 0
-    hollow: float = 0.0
     worst: float = 0.0
     stays: str = ""
 
