@@ -31,16 +31,29 @@ def test_axes_are_known_by_the_letters_of_the_annotations():
 
 
 def test_a_grown_tensor_holds_what_the_drawn_one_holds():
-    _, reference = find("softmax.softmax")
-    drawn = {"z": torch.tensor([[0.25, -torch.inf, 3.0]])}
+    _, reference = find("normalization.rms_norm")
+    drawn = {"x": torch.tensor([[0.25, -1.0, 3.0]])}
     axes = letters(reference)
-    (letter,) = (name for name in axes["z"] if not name.startswith("*"))
-    dense, sparse = (resized(drawn, axes, {letter: 40}, 0, sparse)["z"] for sparse in (False, True))
+    (letter,) = (name for name in axes["x"] if not name.startswith("*"))
+    dense, sparse = (resized(drawn, axes, {letter: 40}, 0, sparse)["x"] for sparse in (False, True))
     assert dense.shape == sparse.shape == (1, 40)
-    finite = dense[dense > -torch.inf]
-    assert 0 < len(finite) < 40 and finite.min() >= 0.1875 and 2.25 <= finite.max() <= 3.0
-    assert len(finite.unique()) == len(finite) and dense[0, -1] == finite.max(), "no equals; the largest comes last"
-    assert (sparse != 0).sum() <= 6 and set(sparse.flatten().tolist()) <= {0.0, 0.25, -torch.inf, 3.0}
+    assert set(dense.flatten().tolist()) == {0.25, -1.0, 3.0}
+    assert 0 < (sparse != 0).sum() <= 6 and set(sparse.flatten().tolist()) <= {0.0, 0.25, -1.0, 3.0}
+
+
+def test_grown_logits_are_no_equals_and_the_largest_may_come_last():
+    _, reference = find("softmax.softmax")
+    z = resized({"z": torch.tensor([[0.0, -torch.inf, 3.0]])}, letters(reference), {"V": 40}, 0, True)["z"]
+    finite = z[z > -torch.inf]
+    assert 0 < len(finite) < 40 and finite.min() >= 0 and 2.25 <= finite.max() <= 3.0
+    assert len(finite.unique()) == len(finite) and z[0, -1] == finite.max()
+
+
+def test_grown_targets_are_of_the_larger_vocabulary_and_what_is_ignored_stays_so():
+    _, reference = find("loss.cross_entropy")
+    drawn = {"z": torch.zeros(3, 2), "target": torch.tensor([0, 1, -100])}
+    target = resized(drawn, letters(reference), {"N": 200, "V": 67}, 0, False)["target"]
+    assert target.max() > 60 and set(target[target < 0].tolist()) == {-100}
 
 
 @pytest.mark.parametrize("given", [{"K": [64, 128]}, {"T": [7], "S": [7, 16]}])

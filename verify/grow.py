@@ -1,8 +1,8 @@
 """Inputs of other sizes than those drawn: axes are named by the letters in the reference's annotations.
 
 A grown tensor takes its entries at random from the drawn one, so it holds what that one holds: the same numbers, −∞,
-symbols of the vocabulary. A sparse one is zero but for a few entries a row: zeros are exact, so that the bound of a
-long sum stays as sharp as that of a short one.
+symbols of the vocabulary; only logits are moved apart, so that none are equal. A sparse one is zero but for a few
+entries a row: zeros are exact, so that the bound of a long sum stays as sharp as that of a short one.
 """
 
 from __future__ import annotations
@@ -85,10 +85,10 @@ def resized(
             grown[name] = torch.where(grown[name] < 0, grown[name], other.to(x.dtype))
         if not sparse and name == "k" and names[-2:-1] == ["S"]:
             grown[name][..., -1, :] *= 4  # what the last tile holds matters
-        if not sparse and x.is_floating_point() and names[-1:] == ["V"]:
-            uneven = 1 - torch.rand(shape, generator=draw, dtype=x.dtype) / 4  # no equals
-            grown[name] = _largest_last(grown[name] * uneven)
-        if sparse and x.is_floating_point() and shape and shape[-1] > NEIGHBOURS:
+        if name == "z" and names[-1:] == ["V"]:  # a logit of zero is nothing that drops out of a sum; and no equals
+            uneven = torch.rand(shape, generator=draw, dtype=x.dtype)
+            grown[name] = _largest_last(grown[name] * (1 - uneven / 4) + uneven / 8)
+        elif sparse and x.is_floating_point() and shape and shape[-1] > NEIGHBOURS:
             kept = torch.rand(shape, generator=draw).argsort(-1) < NEIGHBOURS
             grown[name] = torch.where(kept, grown[name], 0)
     return grown
