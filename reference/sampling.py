@@ -83,7 +83,7 @@ def top_p(z: Float[Tensor, "*B V"], p: float) -> Float[Tensor, "*B V"]:
     r"""The fewest most probable symbols whose mass reaches p, the others −∞: "nucleus" sampling.
 
     In falling order, equal ones by index, a symbol stays while the mass strictly before it is below p: so the one that
-    crosses p stays, one always does, and p = 1 leaves out nothing but what rounding hides behind a mass of 1.
+    crosses p stays, one always does, and p = 1 leaves out nothing, not even what rounding hides behind a mass of 1.
     Raises ValueError for an integer or empty tensor, or unless 0 < p ≤ 1.
     Source: holtzman2020curious, §3.1 eq. (2).
     """

@@ -1,15 +1,31 @@
 """The reference as a user meets it: against PyTorch's own functions, with bad input, with NaN, in low precision."""
 
+import inspect
 import math
 
 import pytest
 import torch
 
-from reference.attention import attention, causal_mask, scores
-from reference.loss import cross_entropy, cross_entropy_gradient
+from reference.activations import gelu, swiglu
+from reference.attention import attention, causal_mask, grouped_query_attention, scores
+from reference.loss import cross_entropy, cross_entropy_gradient, z_loss
 from reference.markov import conditional, count, encode, generate, log_likelihood, perplexity
-from reference.optimizers import adam, adam_init, adam_update, momentum, momentum_update, sgd
+from reference.normalization import layer_norm, rms_norm
+from reference.optimizers import (
+    adam,
+    adam_init,
+    adam_update,
+    adamw_step,
+    clip_by_global_norm,
+    momentum,
+    momentum_update,
+    rmsprop,
+    rmsprop_update,
+    sgd,
+)
+from reference.positions import alibi_bias, alibi_slopes, sinusoidal
 from reference.rope import frequencies, rotate
+from reference.sampling import gumbel_max, min_p, repetition_penalty, temperature, top_k, top_p
 from reference.softmax import log_sum_exp, softmax, softmax_jacobian
 
 F = torch.float64
@@ -103,6 +119,40 @@ BAD = {
     "negative rate": (lambda: sgd(torch.zeros(2), torch.zeros(3, 2), lr=-0.1), "lr: expected a number from 0"),
     "no steps": (lambda: sgd(torch.zeros(2), torch.zeros(0, 2), lr=0.1), "gradients: expected at least one entry"),
     "parameters": (lambda: sgd(torch.zeros(2), torch.zeros(3, 4), lr=0.1), "axis P: expected one size, 2, received 4"),
+    "dampening": (lambda: momentum_update(Q, Q, mu=0.5, dampening=1.5), "dampening: expected a number from 0 to 1"),
+    "mu of one": (lambda: momentum_update(Q, Q, mu=1.0), "mu: expected a number from 0 below 1"),
+    "second beta": (lambda: adam_update(Q, adam_init(Q), beta2=1.0), "beta2: expected a number from 0 below 1"),
+    "alpha of one": (lambda: rmsprop_update(Q, Q, alpha=1.0), "alpha: expected a number from 0 below 1"),
+    "step zero": (lambda: adamw_step(*[torch.zeros(2)] * 4, t=0, lr=0.1), "t: expected an integer ≥ 1, received 0"),
+    "negative decay": (lambda: adamw_step(*[torch.zeros(2)] * 4, t=1, lr=0.1, decay=-1.0), "decay: expected"),
+    "nothing to clip": (lambda: clip_by_global_norm([], 1.0), "gradients: expected at least one tensor"),
+    "norm of zero": (lambda: clip_by_global_norm([Q], 0.0), "max_norm: expected a number above 0, received 0"),
+    "too much smoothing": (
+        lambda: cross_entropy(torch.zeros(2, 3), torch.zeros(2).long(), label_smoothing=1.5),
+        "label_smoothing: expected a number from 0 to 1, received 1.5",
+    ),
+    "weight below zero": (lambda: z_loss(torch.zeros(2, 3), -1.0), "weight: expected a number from 0"),
+    "temperature zero": (lambda: temperature(Q, 0.0), "greedy decoding is its limit"),
+    "no symbol": (lambda: top_k(Q, 0), "k: expected an integer ≥ 1, received 0"),
+    "no mass": (lambda: top_p(Q, 0.0), "p: expected a number above 0, at most 1, received 0"),
+    "too much mass": (lambda: top_p(Q, 1.5), "p: expected a number above 0, at most 1, received 1.5"),
+    "above the largest": (lambda: min_p(Q, 1.5), "p: expected a number from 0 to 1, received 1.5"),
+    "no penalty": (lambda: repetition_penalty(Q, torch.zeros(1, 2, 3, 1).long(), 0.0), "penalty: expected"),
+    "tokens of other rows": (
+        lambda: repetition_penalty(torch.zeros(2, 3, 4), torch.zeros(3, 2, 1).long(), 2.0),
+        "tokens: expected leading axes",
+    ),
+    "noise of another shape": (lambda: gumbel_max(Q, Q[0]), "u: expected the shape of z"),
+    "odd width": (lambda: sinusoidal(3, 5), "D: expected an even number of coordinates, sines and cosines, received 5"),
+    "no position": (lambda: sinusoidal(0, 4), "T: expected an integer ≥ 1, received 0"),
+    "negative base": (lambda: sinusoidal(3, 4, -1.0), "base: expected a number"),
+    "no head": (lambda: alibi_slopes(0), "H: expected an integer ≥ 1, received 0"),
+    "no key": (lambda: alibi_bias(2, 3, 0), "S: expected an integer ≥ 1, received 0"),
+    "form of gelu": (lambda: gelu(Q, "quick"), "approximate: expected"),
+    "unequal gates": (lambda: swiglu(Q, Q[0]), "expected"),
+    "weight of another width": (lambda: rms_norm(Q, torch.zeros(3)), "axis D: expected one size, 4, received 3"),
+    "epsilon below zero": (lambda: layer_norm(Q, eps=-1.0), "eps: expected a number"),
+    "shared heads": (lambda: grouped_query_attention(Q, *[torch.zeros(1, 3, 3, 4)] * 2), "expected"),
     "empty text": (lambda: encode(""), "at least one character"),
     "short text": (lambda: count(torch.arange(3), 3, 3), "at least 4 symbols for order 3, received 3"),
     "negative order": (lambda: count(torch.arange(3), -1, 3), "order: expected an integer ≥ 0"),
@@ -112,6 +162,15 @@ BAD = {
     "negative length": (lambda: generate(count(torch.arange(3), 1, 3), -1, torch.Generator()), "length: expected"),
     "integer logs": (lambda: perplexity(torch.zeros(3, dtype=torch.int64)), "floating-point"),
 }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("one", "whole"), [(momentum_update, momentum), (rmsprop_update, rmsprop), (adam_update, adam)]
+)
+def test_one_step_has_the_defaults_of_the_path(one, whole):
+    """Those of the path are held against the twin's."""
+    ours, theirs = (inspect.signature(f).parameters for f in (one, whole))
+    assert {n: p.default for n, p in ours.items() if n in theirs} == {n: theirs[n].default for n in ours if n in theirs}
 
 
 @pytest.mark.parametrize("name", BAD)

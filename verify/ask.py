@@ -50,10 +50,10 @@ class Caller:
         """What is sent, in the io dtype: the arguments that the candidate takes."""
         names = self.takes | {"cotangent"}
         kept = {n: x for n, x in narrowed(inputs, self.io).items() if n.partition("[")[0] in names}
-        truths = [our for their, our in self.named.items() if isinstance(self.worker.defaults.get(their), bool)]
-        return kept | {
-            n: kept[n] != "none" for n in truths if isinstance(kept[n], str)
-        }  # jax.nn.gelu(approximate=True)
+        for their, our in self.named.items():  # as approximate of jax.nn.gelu: True or False
+            if isinstance(self.worker.defaults.get(their), bool) and isinstance(kept.get(our), str):
+                kept[our] = kept[our] != "none"
+        return kept
 
     def raw(self, inputs: Mapping[str, Any], strided: bool, poisoned: bool, shapes: Any) -> Any:
         options = {"fixed": dict(self.fixed), "strided": strided, "poisoned": poisoned, "slopes": self.slopes}

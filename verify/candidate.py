@@ -8,6 +8,7 @@ error.
 from __future__ import annotations
 
 import dis
+import functools
 import importlib
 import importlib.machinery
 import importlib.util
@@ -115,7 +116,7 @@ def framework_of(function):
     unread = [function]
     while unread:
         body = unread.pop()
-        body = inspect.unwrap(getattr(body, "func", body))  # a partial's function
+        body = inspect.unwrap(body.func if isinstance(body, functools.partial) else body)
         body = body if inspect.isroutine(body) else type(body).__call__
         code = getattr(body, "__code__", None)
         names = {line.argval for line in dis.get_instructions(code) if line.opname == "LOAD_GLOBAL"} if code else set()

@@ -53,6 +53,13 @@ def first_step_is_a_sign(adamw_step, x, g, m, v, t, lr, eps, decay, **hyper):
     close(moved, (1 - lr * decay) * x - lr * g / (g.abs() + eps))
 
 
+def without_variance_epsilon_divides(adamw_step, x, g, m, v, t, lr, beta1, eps, decay, **hyper):
+    """Where v and g are zero and m is not, the direction is the new m over ε, both corrected."""
+    zero, one = torch.zeros_like(x), torch.ones_like(x)
+    moved, _, _ = adamw_step(x, zero, one, zero, t=t, lr=lr, beta1=beta1, eps=eps, decay=decay, **hyper)
+    close(moved, (1 - lr * decay) * x - lr * beta1 / (1 - beta1**t) / eps)
+
+
 def decay_stays_out_of_the_step(adamw_step, x, g, m, v, lr, decay, **hyper):
     """Decay subtracts ηλx, and leaves the moments alone."""
     with_decay, without = (adamw_step(x, g, m, v, lr=lr, decay=d, **hyper) for d in (decay, 0.0))
@@ -126,6 +133,7 @@ OPERATIONS = [
             moments_fade_without_a_gradient,
             steady_moments_stay,
             first_step_is_a_sign,
+            without_variance_epsilon_divides,
             decay_stays_out_of_the_step,
             late_steps_need_no_correction,
         ],

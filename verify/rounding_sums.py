@@ -54,12 +54,9 @@ def _narrowed(m: Rounding, x: Ball) -> Ball:
     """An operand rounded to the narrow dtype; an input is in it already, unless a folded scale is stored with it."""
     narrow = m.contract.operands
     assert narrow is not None
-    size, as_given = magnitude(x), 1.01 * allowance("input") * m.contract.u * magnitude(x)
-    return Ball(
-        x.value,
-        x.error
-        + torch.where((x.error > as_given) | bool(m.contract.stored), UNIT[narrow] * size + HALF_SUBNORMAL[narrow], 0),
-    )
+    size = magnitude(x)
+    as_given = (x.error <= 1.01 * allowance("input") * m.contract.u * size) & (m.contract.stored is None)
+    return Ball(x.value, x.error + torch.where(as_given, 0, UNIT[narrow] * size + HALF_SUBNORMAL[narrow]))
 
 
 @rule(aten.mm, aten.bmm, aten.dot, aten.mv)

@@ -7,8 +7,8 @@ import math
 import torch
 from hypothesis import strategies as st
 
-from reference import sampling as reference
 from reference.softmax import softmax
+from verify import sampling_conventions as other
 from verify.compare import GAP, close
 from verify.inputs import integers, tensor
 from verify.suite import Operation
@@ -23,8 +23,6 @@ ORDERS = [  # temperature, top-k, top-p, min-p on these logits, and the weights 
     ((1.0, None, 0.82, 0.2), [3, 0, 10, 6]),  # 0.5 + 0.3 + 0.15; without the 0.05, which is too little, two are enough
 ]
 OPTIONS = ("temperature", "top_k", "top_p", "min_p")
-LAST_FIRST = "of equals the last comes first (an ascending sort)"
-ANY_ORDER = "of equals any may come first (an unstable sort)"
 
 
 @st.composite
@@ -123,6 +121,12 @@ def what_reaches_p_is_enough(top_p, z, p):
         assert kept(top_p(even, p_), even).tolist() == expected, f"p = {p_}: {top_p(even, p_).tolist()}"
 
 
+def all_stay_at_one(top_p, z, p):
+    """p = 1 leaves out nothing, also where the mass before a symbol rounds to one."""
+    tail = torch.tensor([0.0, -50.0, -math.inf], dtype=torch.float64)
+    assert kept(top_p(tail, 1.0), tail).tolist() == [1, 1, 0], f"{top_p(tail, 1.0).tolist()}"
+
+
 def share_of_the_largest_by_hand(min_p, z, p):
     """Of 0.15, 0.05, 0.5, 0.3: 0.2 · 0.5 keeps three, 0.5 · 0.5 two, 0 all; and 1 keeps whatever equals the largest."""
     for p_, expected in ((0.2, [1, 0, 1, 1]), (0.5, [0, 0, 1, 1]), (0.0, [1, 1, 1, 1])):
@@ -211,60 +215,6 @@ def frequencies(gumbel_max, z, u):
     assert abs(often - 3 / 4) <= 2 / 64, f"the second is drawn with frequency {often:.3f}, not 0.75"
 
 
-def ties_kept(top_k, z, k):
-    left = top_k(z, k)
-    stays = left != -math.inf
-    least = torch.where(stays, left, math.inf).amin(-1, keepdim=True)
-    return torch.where(stays | ~(z < least), z, -math.inf)  # no doubt that the least stays itself
-
-
-def last_first(keep, z, **options):
-    return keep(z.flip(-1), **options).flip(-1)
-
-
-def any_order(keep, z, **options):
-    """Equals as if they came from two different sums, so that rounding may put any of them first."""
-    other = torch.sigmoid(z)
-    return keep(z + other - other, **options)
-
-
-def nothing_without_mass(top_p, z, p):
-    """What rounds to probability zero may go, also at p = 1."""
-    return torch.where(softmax(z) > 0, top_p(z, p=p), -math.inf)
-
-
-def by_share(_, z, p):
-    """Where probabilities are compared, not logits."""
-    weights = softmax(z)
-    return torch.where(weights < p * weights.amax(-1, keepdim=True), -math.inf, z)
-
-
-def probabilities(keep, z, **options):
-    return softmax(keep(z, **options))
-
-
-def top_k_ties_kept(distribution, z, temperature=1.0, top_k=None, top_p=1.0, min_p=0.0):
-    left = ties_kept(lambda z, k: torch.where(distribution(z, 1.0, k) > 0, z, -math.inf), z, top_k)
-    return distribution(left, temperature, None, top_p, min_p)
-
-
-def cooled_last(distribution, z, temperature=1.0, top_k=None, top_p=1.0, min_p=0.0):
-    left = distribution(z, 1.0, top_k, top_p, min_p)
-    return softmax(torch.where(left > 0, z / temperature, -math.inf))
-
-
-def min_p_first(distribution, z, temperature=1.0, top_k=None, top_p=1.0, min_p=0.0):
-    near = reference.min_p(z / temperature, min_p) != -math.inf
-    return distribution(torch.where(near, z, -math.inf), temperature, top_k, top_p)
-
-
-def jointly(distribution, z, temperature=1.0, top_k=None, top_p=1.0, min_p=0.0):
-    """No filter sees what another left out."""
-    left = [distribution(z, temperature, None, top_p), distribution(z, temperature, top_k, 1.0, min_p)]
-    weights = torch.where(left[1] > 0, left[0], 0)
-    return weights / weights.sum(-1, keepdim=True)
-
-
 # A p that is met exactly is decided by rounding. Masses of tied symbols are fractions with denominators up to 7, others
 # are no fractions: 0.37, 0.7, 0.93 and 0.15 are not met, and the exponential of a multiple of 1/4 is none of them.
 OPERATIONS = [
@@ -279,22 +229,22 @@ OPERATIONS = [
         inputs=asked(logits(), k=[1, 2, 3, 9, 60]),
         laws=[exactly_k_stay, no_larger_is_left_out, first_of_equals_stay],
         conventions={
-            "ties at the boundary are all kept": ties_kept,
-            LAST_FIRST: last_first,
-            ANY_ORDER: any_order,
-            "renormalized probabilities instead of logits": probabilities,
+            "ties at the boundary are all kept": other.ties_kept,
+            other.LAST_FIRST: other.last_first,
+            other.ANY_ORDER: other.any_order,
+            "renormalized probabilities instead of logits": other.probabilities,
         },
         free=("z",),
     ),
     Operation(
         "sampling.top_p",
         inputs=asked(logits(), p=[0.37, 0.7, 0.93, 0.15, 1.0]),
-        laws=[fewest_that_reach_p, no_larger_is_left_out, nucleus_by_hand, what_reaches_p_is_enough],
+        laws=[fewest_that_reach_p, no_larger_is_left_out, nucleus_by_hand, what_reaches_p_is_enough, all_stay_at_one],
         conventions={
-            LAST_FIRST: last_first,
-            ANY_ORDER: any_order,
-            "what rounds to probability zero is left out, also at p = 1": nothing_without_mass,
-            "renormalized probabilities instead of logits": probabilities,
+            other.LAST_FIRST: other.last_first,
+            other.ANY_ORDER: other.any_order,
+            "what rounds to probability zero is left out, also at p = 1": other.nothing_without_mass,
+            "renormalized probabilities instead of logits": other.probabilities,
         },
         free=("z",),
     ),
@@ -303,8 +253,8 @@ OPERATIONS = [
         inputs=asked(logits(), p=[0.3, 0.05, 0.6, 0.0, 1.0]),
         laws=[share_of_the_largest_by_hand, odds_decide],
         conventions={
-            "probabilities are compared, to which small ones may be rounded": by_share,
-            "renormalized probabilities instead of logits": probabilities,
+            "probabilities are compared, to which small ones may be rounded": other.by_share,
+            "renormalized probabilities instead of logits": other.probabilities,
         },
         free=("z",),
     ),
@@ -321,12 +271,12 @@ OPERATIONS = [
         gradients=("z",),
         draws=True,
         conventions={
-            "temperature after the truncation (llama.cpp)": cooled_last,
-            "min-p before top-k and top-p (vLLM)": min_p_first,
-            "top-p on the mass before top-k (FlashInfer's joint order)": jointly,
-            "ties at the boundary of top-k are all kept": top_k_ties_kept,
-            LAST_FIRST: last_first,
-            ANY_ORDER: any_order,
+            "temperature after the truncation (llama.cpp)": other.cooled_last,
+            "min-p before top-k and top-p (vLLM)": other.min_p_first,
+            "top-p on the mass before top-k (FlashInfer's joint order)": other.jointly,
+            "ties at the boundary of top-k are all kept": other.top_k_ties_kept,
+            other.LAST_FIRST: other.last_first,
+            other.ANY_ORDER: other.any_order,
         },
         unit=1,
     ),

@@ -28,6 +28,11 @@ def step_of(x, g, m, v, direction=right, *, t, lr, beta1=0.9, beta2=0.999, eps=1
     return x - lr * decay * by(x) - lr * direction(m, v, c1, c2, eps), m, v
 
 
+def inside(m, v, c1, c2, eps):
+    """The direction with ε within the root."""
+    return m / c1 / (v / c2 + eps).sqrt()
+
+
 def path_of(x, gradients, direction=right, **hyper):
     """The path of such steps."""
     m, v, path = torch.zeros_like(x), torch.zeros_like(x), []
@@ -55,7 +60,7 @@ def chained(x, gradients, step, **hyper):
 @mistake("optimizers.adam", id="adam-eps-inside-sqrt", seen="d2l-ai/d2l-zh PR#502", fix="add ε after the root: √v̂ + ε")
 def epsilon_inside_the_root(x, gradients, **hyper):
     """m̂/√(v̂ + ε)."""
-    return path_of(x, gradients, lambda m, v, c1, c2, eps: m / c1 / (v / c2 + eps).sqrt(), **hyper)
+    return path_of(x, gradients, inside, **hyper)
 
 
 @mistake(
@@ -128,8 +133,12 @@ def decayed_by_the_sign(x, gradients, *, decay=0.01, **hyper):
 @mistake("optimizers.adamw", id="adamw-decay-after", seen=NOWHERE, fix="decay x as it was before the step")
 def decays_what_has_moved(x, gradients, *, lr, decay=0.01, **hyper):
     """(1 − ηλ)(x − η m̂/(√v̂ + ε)): the step is decayed too."""
-    after = lambda x, m, v: (x * (1 - lr * decay), m, v)  # noqa: E731
-    return chained(x, gradients, lambda *now, **h: after(*adamw_step(*now, decay=0.0, **h)), lr=lr, **hyper)
+
+    def step(*now, **h):
+        x, m, v = adamw_step(*now, decay=0.0, **h)
+        return x * (1 - lr * decay), m, v
+
+    return chained(x, gradients, step, lr=lr, **hyper)
 
 
 @mistake("optimizers.adamw", id="adamw-no-decay", seen=NOWHERE, fix="shrink x by 1 − ηλ at every step")
@@ -159,8 +168,17 @@ def decayed_and_correction_stored(x, gradients, **hyper):
 @mistake("optimizers.adamw_step", id="adam-eps-inside-sqrt", seen="d2l-ai/d2l-zh PR#502", fix="√v̂ + ε")
 def step_with_epsilon_inside(x, g, m, v, *, decay=0.01, **hyper):
     """m̂/√(v̂ + ε)."""
-    inside = lambda m, v, c1, c2, eps: m / c1 / (v / c2 + eps).sqrt()  # noqa: E731
     return step_of(x, g, m, v, inside, decay=decay, **hyper)
+
+
+@mistake("optimizers.adamw_step", id="adam-still-without-variance", seen=NOWHERE, fix="m̂/ε where v is zero")
+def step_still_without_variance(x, g, m, v, *, decay=0.01, **hyper):
+    """Where v is zero nothing moves, whatever m is."""
+
+    def still(m, v, c1, c2, eps):
+        return torch.where(v == 0, 0, right(m, v, c1, c2, eps))
+
+    return step_of(x, g, m, v, still, decay=decay, **hyper)
 
 
 @mistake("optimizers.adamw_step", id="adam-double-one-minus", seen="kozistr/AdaBound-tensorflow #3", fix="√(1 − β₂^t)")

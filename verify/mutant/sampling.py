@@ -135,6 +135,14 @@ def one_beyond_an_exact_p(z, p):
     return left(z, put_back(before <= p, order))
 
 
+@mistake("sampling.top_p", id="topp-one-cuts", seen=NOWHERE, fix="p = 1 keeps everything: do not compare sums then")
+def tail_is_lost_at_one(z, p):
+    """Where the mass before a symbol rounds to one, it goes also at p = 1."""
+    _, order, mass = falling(z)
+    before = torch.cat([torch.zeros_like(mass[..., :1]), mass[..., :-1]], -1)
+    return left(z, put_back(before < p, order))
+
+
 @mistake("sampling.top_p", id="topp-unsorted", seen=NOWHERE, fix="sort before adding up")
 def mass_in_order_of_index(z, p):
     """The mass is added up without sorting."""
