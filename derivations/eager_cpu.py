@@ -1,0 +1,218 @@
+r"""Rule table cpu-eager, torch 2.13: products, norms, attention, loss and recomputation; what each allocates.
+
+Under `autocast` matrix products run in bfloat16: an activation is converted for each consumer, a weight once.
+`threads` multiplies what kernels allocate for each thread.
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+from derivations.eager import Elementwise, alias
+from derivations.machine import BYTES, Enough, Storage, Tensor, contiguous
+
+GENERATOR = 5056  # bytes of the state of the CPU's random generator, which a checkpoint keeps
+
+
+class Cpu(Elementwise):
+    table = "cpu-eager, torch 2.13"
+    states = (GENERATOR,)
+
+    def __init__(self, autocast=False, threads=1):
+        super().__init__()
+        self.autocast, self.threads, self.cache = autocast, threads, {}
+
+    def operand(self, x):
+        """An operand of a product; autocast keeps the converted weights until it ends."""
+        if not self.autocast or x is None:
+            return x
+        if not x.weight:
+            return self.to(x, "bfloat16")
+        if x.weight not in self.cache:
+            self.cache[x.weight] = self.to(x, "bfloat16", "converted weight")
+        return self.cache[x.weight]
+
+    # embeddings
+
+    def ids(self, *shape):
+        return Tensor(None, shape, "int64")
+
+    def arange(self, size):
+        return self.new((size,), "int64", "positions")
+
+    def embedding(self, ids, w):
+        node = self.node("Embedding", [w], [ids], lambda given: [self.embedding_gradient(w.shape, w.dtype, ids.shape)])
+        return node.of(self.new((*ids.shape, w.shape[-1]), w.dtype, "embedding"))
+
+    def embedding_gradient(self, shape, dtype, ids):
+        return self.new(shape, dtype, "gradient of an embedding")
+
+    # products
+
+    def linear(self, x, w, b=None):
+        """x wᵀ + b; w is (out, in)."""
+        b, w, given = self.operand(b), self.operand(w), self.operand(x)
+        *lead, into = x.shape
+        rows, dtype, shape = prod(lead), given.dtype, w.shape
+        flat = self.reshape(given, rows, into)
+        del given
+        turned = Tensor(w.storage, shape[::-1], dtype, view=True)
+        self.node("T", [w], [], lambda given: [alias(given[0], shape)]).of(turned)
+
+        def of_x():
+            return self.new((rows, into), dtype, "gradient of a linear input")
+
+        def of_w():
+            return self.new(shape, dtype, "gradient of a matrix", view=True)
+
+        def without_bias(given):
+            of_matrix = of_w()
+            return [of_x(), of_matrix]
+
+        def with_bias(given):
+            return [alias(given[0]), of_x(), of_w()]
+
+        def fit(gradients):
+            gradients[0] = self.new(shape[:1], dtype, "gradient of a bias")
+
+        if b is None:
+            node = self.node("Mm", [flat, turned], [turned, flat], without_bias)
+        else:
+            node = self.node("Addmm", [b, flat, turned], [flat, turned], with_bias, fit)
+        y = node.of(self.new((rows, shape[0]), dtype, "linear"))
+        return self.see(y, (*lead, shape[0]), contiguous((*lead, shape[0])), "View")
+
+    def matmul(self, a, b):
+        """Batches of matrices B H m k and B H k n, flattened to one axis; what cannot be viewed so is copied."""
+        first, second = self.operand(a), self.operand(b)
+        (B, H, m, k), n, dtype = a.shape, b.shape[-1], first.dtype
+        left, right = self.reshape(first, B * H, m, k), self.reshape(second, B * H, k, n)
+        del first, second
+
+        def backward(given):
+            of_right = self.new((B * H, k, n), dtype, "gradient of a factor")
+            return [self.new((B * H, m, k), dtype, "gradient of a factor"), of_right]
+
+        node = self.node("Bmm", [left, right], [right, left], backward)
+        out = node.of(self.new((B * H, m, n), dtype, "matmul"))
+        del right, left
+        return self.see(out, (B, H, m, n), contiguous((B, H, m, n)), "UnsafeView")
+
+    # norms
+
+    def layer_norm(self, x, w, b):
+        shape, dtype, width = x.shape, x.dtype, w.dtype
+        out = self.new(shape, dtype, "layer norm")
+        mean, rstd = (self.new((*shape[:-1], 1), self.statistics(dtype), "layer norm") for _ in range(2))
+
+        def backward(given):
+            found = [self.new(shape, dtype, "gradient of a norm")]
+            found += [self.new(shape[-1:], width, "gradient of a norm") for _ in range(2)]
+            self.norm_scratch(shape)
+            return found
+
+        return self.node("LayerNorm", [x, w, b], [b, x, w, mean, rstd], backward).of(out)
+
+    def statistics(self, dtype):
+        return dtype
+
+    def norm_scratch(self, shape):
+        self.scratch(2 * shape[-1] * 4 * self.threads)
+
+    def rms_norm(self, x, w):
+        """Composed of elementwise operations: x · (mean x² + ε)^(−1/2) · w."""
+        shape, row, dtype = x.shape, (*x.shape[:-1], 1), x.dtype
+
+        def power(shape):
+            """Gradient of a power: g · p x^(p − 1)."""
+            lower = self.new(shape, dtype, "gradient of a power")
+            with self.number(dtype):
+                times = self.new(shape, dtype, "gradient of a power")
+            out = self.new(shape, dtype, "gradient of a power")
+            del times, lower
+            return [out]
+
+        def of_mean(given):
+            with self.number(dtype):
+                return [self.new(shape, dtype, "gradient of a mean")]
+
+        square = self.node("Pow", [x], [x], lambda given: power(shape)).of(self.like(x, "square"))
+        mean = self.node("Mean", [square], [], of_mean).of(self.new(row, dtype, "mean"))
+        for _ in range(2):  # the division by D, the addition of ε: both in place
+            with self.number(dtype):
+                pass
+        root = self.new(row, dtype, "1/rms")
+        self.node("Rsqrt", [mean], [root], lambda given: power(row)).of(root)
+        del mean
+        del square
+        normed = self.mul(x, root)
+        out = self.mul(normed, w)
+        del normed
+        return out
+
+    # attention
+
+    def attention(self, q, k, v, dropout=0.0):
+        """PyTorch's fused causal attention; the result lies in memory as B T H K."""
+        B, H, T, K = q.shape
+        size, kinds = BYTES[q.dtype], [(x.shape, x.dtype) for x in (q, k, v)]
+        rows, keys = blocks(T, k.shape[2])
+        narrow = size < 4
+        out = self.new(q.shape, q.dtype, "attention", (T * H * K, K, H * K, 1))
+        lse = self.new((B, T, H), "float32", "attention")
+        self.scratch(
+            (rows * keys + 2 * rows + rows * K) * 4 * self.threads, *[rows * keys * size * self.threads] * narrow
+        )
+
+        def backward(given):
+            found = [
+                self.new(s, t, "gradient of attention", (s[2] * s[1] * s[3], s[3], s[1] * s[3], 1)) for s, t in kinds
+            ]
+            pair = 2 * rows * keys * self.threads
+            self.scratch(pair * 4, *[pair * size] * narrow, rows * 4 * self.threads)
+            return found
+
+        return self.node("Attention", [q, k, v], [k, q, v, lse, out], backward).of(out)
+
+    # loss
+
+    def cross_entropy(self, logits):
+        """The mean over all rows; the logarithms of the probabilities are kept."""
+        rows, V = prod(logits.shape[:-1]), logits.shape[-1]
+        z = self.reshape(logits, rows, V)
+        z = self.to(z, "float32") if self.autocast else z
+        dtype, whole = z.dtype, "gradient of the logits"
+        logs = self.new((rows, V), dtype, "log-probabilities")
+        self.node("LogSoftmax", [z], [logs], lambda given: [self.new((rows, V), dtype, whole)]).of(logs)
+        loss, weight = self.new((), dtype, "loss"), self.new((), dtype, "loss")
+        saved = [logs, self.ids(rows), weight]
+        return self.node("Nll", [logs], saved, lambda given: [self.new((rows, V), dtype, whole)]).of(loss)
+
+    # recomputation
+
+    def checkpoint(self, block, x):
+        """Run a block so that its nodes keep nothing; the first that is asked in the backward pass runs it again."""
+        states = [Storage(self, size, "state of the generator") for size in self.states]
+        region = {"count": 0, "next": 0, "found": None, "block": block, "states": states}
+        region["input"] = Tensor(x.storage, x.shape, x.dtype, x.strides, weight="input" if x.edge else None)
+        self.region = region
+        out = block(x)
+        self.region = None
+        return out
+
+    def rerun(self, region):
+        where, self.where = self.where, f"{self.where}, recomputed"
+        states = [Storage(self, size, "state of the generator") for size in self.states]
+        cache, self.cache = self.cache, {}
+        region["found"], region["next"], self.again = {}, 0, region
+        try:
+            region["block"](region["input"])
+        except Enough as stop:
+            stop.__traceback__ = None
+        self.again, self.cache, self.where = None, cache, where
+        del states
+
+
+def blocks(T, S):
+    """Queries and keys in one block of the CPU's fused attention."""
+    return min(256 if T >= 768 else 64 if T >= 192 else 32, T), min(512, S)

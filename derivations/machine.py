@@ -1,0 +1,296 @@
+r"""A machine that runs a program over shapes in place of numbers, and notes every byte that is taken and given back.
+
+Tensors are storages seen through shapes and strides, so that what is a view and what is a copy is decided as PyTorch
+decides it. A storage gives its bytes back when the last reference to it goes, as in CPython: the lifetimes of a program
+for this machine are those of the same text in PyTorch. Derivatives are nodes of a graph that `backward` walks in the
+order of the autograd engine. Sizes are integers, or numbers that carry their polynomial (derivations.polynomial).
+
+What the operations save and allocate is the business of the rule tables: derivations.eager and those built on it.
+"""
+
+from __future__ import annotations
+
+import heapq
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from itertools import count
+from math import prod
+from typing import Any
+
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "int64": 8, "bool": 1, "uint8": 1}
+ONE_REFERENCE = 2  # what sys.getrefcount says of an object that one attribute holds: itself and its argument
+
+
+class Storage:
+    """Bytes that live as long as this object."""
+
+    __slots__ = ("bytes", "key", "machine")
+
+    def __init__(self, machine: Machine, size: Any, what: str):
+        self.machine, self.bytes = machine, size
+        self.key = machine.take(size, what)
+
+    def __del__(self):
+        self.machine.give(self.key, self.bytes)
+
+
+class Tensor:
+    """A storage (None: it lives outside the program, as weights do) seen through shape and strides."""
+
+    __slots__ = ("dtype", "index", "node", "shape", "storage", "strides", "view", "weight")
+
+    def __init__(self, storage, shape, dtype, strides=None, node=None, index=0, view=False, weight=None):
+        self.storage, self.shape, self.dtype, self.node, self.index = storage, tuple(shape), dtype, node, index
+        self.strides = contiguous(shape) if strides is None else tuple(strides)
+        self.view, self.weight = view, weight
+
+    @property
+    def entries(self):
+        return prod(self.shape)
+
+    @property
+    def edge(self):
+        """Where its gradient goes: a weight's name, a node and the number of its output, or nowhere."""
+        return self.weight or (self.node and (self.node, self.index))
+
+
+class Node:
+    """One step of the graph: what it keeps, where its gradients go, and how it makes them of those it is given."""
+
+    __slots__ = ("backward", "edges", "late", "name", "order", "outputs", "saved")
+
+    def __init__(self, order, name, edges, saved, backward, outputs, late):
+        self.order, self.name, self.edges, self.saved = order, name, edges, saved
+        self.backward, self.outputs, self.late = backward, outputs, late
+
+    def of(self, *results):
+        """Make the results its outputs."""
+        for index, result in enumerate(results):
+            result.node, result.index = self, index
+        return results if len(results) > 1 else results[0]
+
+
+class Enough(Exception):  # noqa: N818 (no error: recomputation has found the last tensor it is asked for)
+    pass
+
+
+class Machine:
+    """Memory and graph; `events` holds (key, bytes, what, where): bytes > 0 taken, bytes < 0 given back."""
+
+    def __init__(self):
+        self.events, self.keys, self.orders = [], count(), count()
+        self.where, self.gradients = "", {}
+        self.region = self.again = None
+
+    def take(self, size, what):
+        key = next(self.keys)
+        self.events.append((key, size, what, self.where))
+        return key
+
+    def give(self, key, size):
+        self.events.append((key, -size, "", self.where))
+
+    def scratch(self, *sizes):
+        """Bytes that an operation takes one after the other, and gives back in the opposite order."""
+        taken = [(self.take(size, "scratch"), size) for size in sizes]
+        for key, size in reversed(taken):
+            self.give(key, size)
+
+    def new(self, shape, dtype, what, strides=None, view=False):
+        """A fresh tensor."""
+        return Tensor(Storage(self, prod(shape) * BYTES[dtype], what), shape, dtype, strides, view=view)
+
+    def weight(self, name, shape, dtype="float32"):
+        return Tensor(None, shape, dtype, weight=name)
+
+    def buffer(self, shape, dtype):
+        """A tensor of the model that no gradient goes to."""
+        return Tensor(None, shape, dtype)
+
+    # the graph
+
+    def node(self, name, inputs, saved, backward, late=None, outputs=1):
+        """A step of the graph from `inputs` (None: no gradient goes there), keeping the tensors `saved`.
+
+        `backward` makes the inputs' gradients of a list of those of the outputs, `late` fits them to the inputs. A
+        node that keeps inputs is made before the result takes memory, one that keeps the result after.
+        """
+        edges = [x.edge if x is not None else None for x in inputs]
+        return Node(next(self.orders), name, edges, self.pack(saved), backward, outputs, late)
+
+    def pack(self, saved):
+        """What a node holds on to: the storages, or within a recomputed region only tickets for them."""
+        kept = [x.storage for x in saved]
+        if self.again is not None:
+            region = self.again
+            for storage in kept:
+                region["found"][region["next"]] = storage
+                region["next"] += 1
+                if region["next"] == region["count"]:
+                    raise Enough
+            return kept
+        if self.region is not None:
+            region = self.region
+            tickets = [(region, region["count"] + i) for i in range(len(kept))]
+            region["count"] += len(kept)
+            return tickets
+        return kept
+
+    def unpack(self, held):
+        if not isinstance(held, tuple):
+            return held
+        region, number = held
+        if region["found"] is None:
+            self.rerun(region)
+        return region["found"].pop(number)
+
+    def rerun(self, region):
+        raise NotImplementedError
+
+    # the engine
+
+    def backward(self, loss: Tensor) -> None:
+        """Walk the graph from the loss: the newest ready node first, weights' gradients are held in `gradients`."""
+        root, loss.node = loss.node, None
+        waiting, weights = self._count(root)
+        buffers: dict[int, list] = {id(root): [self.new((), loss.dtype, "gradient of the loss")]}
+        seed = buffers[id(root)][0]
+        ready, held, root = [(-root.order, root)], {}, None
+        while ready:
+            node = heapq.heappop(ready)[1]
+            self.where = f"{node.name} backward"
+            out = self._gradients(node, buffers.pop(id(node)))
+            for i, edge in enumerate(node.edges):
+                gradient, out[i] = out[i], None
+                if edge is None or gradient is None:
+                    continue
+                if isinstance(edge, str):
+                    old = held.pop(edge, None)
+                    gradient = gradient if old is None else self._sum(old, gradient)
+                    old = None
+                    weights[edge] -= 1
+                    (held if weights[edge] else self.gradients).update({edge: gradient})
+                else:
+                    target, index = edge
+                    buffer = buffers.setdefault(id(target), [None] * target.outputs)
+                    old, buffer[index] = buffer[index], None
+                    buffer[index] = gradient if old is None else self._sum(old, gradient)
+                    old = None
+                    waiting[id(target)] -= 1
+                    if not waiting[id(target)]:
+                        heapq.heappush(ready, (-target.order, target))
+                    target = buffer = None
+                gradient = None
+            node.edges, node, edge = [], None, None
+        del seed
+
+    def _gradients(self, node, given):
+        """What the node makes of the gradients it is given; then it lets go of them and of what it kept."""
+        kept = [self.unpack(held) for held in node.saved]
+        out = node.backward(given)
+        kept.clear()
+        if node.late:
+            node.late(out)
+        for held in (given, node.saved):  # the first one first, as in a vector of C++
+            while held:
+                held.pop(0)
+        node.backward = node.late = None
+        return out
+
+    def _count(self, root):
+        """How many gradients each node, and each weight, waits for."""
+        waiting, weights, seen, stack = Counter[int](), Counter[str](), {id(root)}, [root]
+        while stack:
+            for edge in stack.pop().edges:
+                if isinstance(edge, str):
+                    weights[edge] += 1
+                elif edge is not None:
+                    waiting[id(edge[0])] += 1
+                    if id(edge[0]) not in seen:
+                        seen.add(id(edge[0]))
+                        stack.append(edge[0])
+        return waiting, weights
+
+    def _sum(self, old: Tensor, new: Tensor) -> Tensor:
+        """Two gradients of one tensor: into the older, if nothing else sees its memory; else a third."""
+        alone = sys.getrefcount(old.storage) == ONE_REFERENCE
+        if not old.view and alone:
+            return old
+        return self.new(new.shape, new.dtype, "sum of gradients", new.strides)
+
+
+def contiguous(shape: Sequence[Any]) -> tuple[Any, ...]:
+    """Strides of a tensor whose last axis lies closest."""
+    strides, step = [], 1
+    for size in reversed(shape):
+        strides.append(step)
+        step = step * size if size != 0 else step
+    return tuple(reversed(strides))
+
+
+def viewed(shape, strides, wanted) -> tuple[Any, ...] | None:
+    """The strides of the same memory under another shape; None if that takes a copy.
+
+    Source: the rule that torch.Tensor.view documents: axes may be merged where they lie one within the other.
+    """
+    runs, size, step = [], 1, None  # maximal runs of axes that lie one within the other, from the last
+    for n, s in reversed(list(zip(shape, strides, strict=True))):
+        if n == 1:
+            continue
+        if step is not None and s == step * size:
+            size *= n
+        else:
+            if step is not None:
+                runs.append((size, step))
+            size, step = n, s
+    runs.append((size, 1 if step is None else step))
+    found, left, step = [], 1, 1
+    runs.reverse()
+    for n in reversed(wanted):
+        if n == 1:
+            found.append(step)
+            continue
+        if left == 1:
+            if not runs:
+                return None
+            left, step = runs.pop()
+        if left % n:
+            return None
+        found.append(step)
+        left, step = left // n, step * n
+    return tuple(reversed(found)) if left == 1 else None
+
+
+def permuted_like(tensors: Sequence[Tensor], shape) -> tuple[Any, ...]:
+    """Strides of a fresh result of an elementwise operation: its axes lie as those of the first operand that tells."""
+    order = sorted(range(len(shape)), reverse=True)
+    for i in range(1, len(order)):  # insertion, since operands that broadcast leave pairs of axes undecided
+        at = i
+        for j in range(i - 1, -1, -1):
+            verdict = _closer(tensors, shape, order[j], order[at])
+            if verdict > 0:
+                order[j], order[at] = order[at], order[j]
+                at = j
+            elif verdict < 0:
+                break
+    strides, step = [0] * len(shape), 1
+    for axis in order:
+        strides[axis] = step
+        step = step * shape[axis]
+    return tuple(strides)
+
+
+def _closer(tensors, shape, a, b) -> int:
+    """1 if axis a lies farther apart than b and must come after it, −1 if closer, 0 if nothing tells."""
+    for t in tensors:
+        lead = len(shape) - len(t.shape)
+        sa, sb = (0 if i < lead or t.shape[i - lead] == 1 else t.strides[i - lead] for i in (a, b))
+        if sa == 0 or sb == 0:
+            continue
+        if sa != sb:
+            return 1 if sa > sb else -1
+        if t.shape[a - lead] > t.shape[b - lead]:
+            return 1
+    return 0
+
