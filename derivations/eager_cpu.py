@@ -32,6 +32,12 @@ class Cpu(Elementwise):
             self.cache[x.weight] = self.to(x, "bfloat16", "converted weight")
         return self.cache[x.weight]
 
+    def multiplied(self, biased=False):
+        """What a library takes for a product."""
+
+    def summed_rows(self, rows, columns, dtype):
+        """What a kernel takes for the sum of every column."""
+
     # embeddings
 
     def ids(self, *shape):
@@ -60,10 +66,14 @@ class Cpu(Elementwise):
         self.node("T", [w], [], lambda given: [alias(given[0], shape)]).of(turned)
 
         def of_x():
-            return self.new((rows, into), dtype, "gradient of a linear input")
+            gradient = self.new((rows, into), dtype, "gradient of a linear input")
+            self.multiplied()
+            return gradient
 
         def of_w():
-            return self.new(shape, dtype, "gradient of a matrix", view=True)
+            gradient = self.new(shape, dtype, "gradient of a matrix", view=True)
+            self.multiplied()
+            return gradient
 
         def without_bias(given):
             of_matrix = of_w()
@@ -74,20 +84,24 @@ class Cpu(Elementwise):
 
         def fit(gradients):
             gradients[0] = self.new(shape[:1], dtype, "gradient of a bias")
+            self.summed_rows(rows, shape[0], dtype)
 
         if b is None:
             node = self.node("Mm", [flat, turned], [turned, flat], without_bias)
         else:
             node = self.node("Addmm", [b, flat, turned], [flat, turned], with_bias, fit)
         y = node.of(self.new((rows, shape[0]), dtype, "linear"))
+        self.multiplied(b is not None)
         return self.see(y, (*lead, shape[0]), contiguous((*lead, shape[0])), "View")
 
     def matmul(self, a, b):
-        """Batches of matrices B H m k and B H k n, flattened to one axis; what cannot be viewed so is copied."""
-        first, second = self.operand(a), self.operand(b)
-        (B, H, m, k), n, dtype = a.shape, b.shape[-1], first.dtype
-        left, right = self.reshape(first, B * H, m, k), self.reshape(second, B * H, k, n)
-        del first, second
+        """Batches of matrices B H m k and B H k n."""
+        return self.product(self.operand(a), self.operand(b))
+
+    def product(self, a, b):
+        """The first two axes are flattened to one; what cannot be viewed so is copied."""
+        (B, H, m, k), n, dtype = a.shape, b.shape[-1], a.dtype
+        left, right = self.reshape(a, B * H, m, k), self.reshape(b, B * H, k, n)
 
         def backward(given):
             of_right = self.new((B * H, k, n), dtype, "gradient of a factor")
@@ -95,6 +109,7 @@ class Cpu(Elementwise):
 
         node = self.node("Bmm", [left, right], [right, left], backward)
         out = node.of(self.new((B * H, m, n), dtype, "matmul"))
+        self.multiplied()
         del right, left
         return self.see(out, (B, H, m, n), contiguous((B, H, m, n)), "UnsafeView")
 
@@ -153,7 +168,9 @@ class Cpu(Elementwise):
     # attention
 
     def attention(self, q, k, v, dropout=0.0):
-        """PyTorch's fused causal attention; the result lies in memory as B T H K."""
+        """PyTorch's fused causal attention; the result lies in memory as B T H K. It knows no dropout on a CPU."""
+        if dropout:
+            return self.composite_attention(q, k, v, dropout)
         B, H, T, K = q.shape
         size, kinds = BYTES[q.dtype], [(x.shape, x.dtype) for x in (q, k, v)]
         rows, keys = blocks(T, k.shape[2])
@@ -174,19 +191,59 @@ class Cpu(Elementwise):
 
         return self.node("Attention", [q, k, v], [k, q, v, lse, out], backward).of(out)
 
+    def composite_attention(self, q, k, v, dropout):
+        """What PyTorch falls back to: queries and keys by the root of the scale each, the mask added as numbers."""
+        T, S, given = q.shape[2], k.shape[2], q.dtype
+        q, k, v = (self.to(x, "float32") for x in (q, k, v))
+
+        def scaled(x):
+            def backward(given):
+                with self.number(x_dtype):
+                    return [self.like(given[0], "gradient of scaled")]
+
+            x_dtype = x.dtype
+            node = self.node("MulScalar", [x], [], backward)
+            with self.number(x.dtype):
+                return node.of(self.like(x, "scaled"))
+
+        query = scaled(q)
+        seen = self.new((T, S), "bool", "mask")
+        below = self.new((T, S), "bool", "mask")
+        del seen
+        numbers = [Storage(self, BYTES[q.dtype], "number") for _ in range(2)]
+        mask = self.new((T, S), q.dtype, "mask")
+        del numbers, below
+        scores = self.product(query, self.transpose(scaled(k), 2, 3))  # the mask is added in place
+        weights = self.softmax(scores)
+        self.scratch(scores.entries, scores.entries // S, BYTES[q.dtype])  # which rows see nothing
+        del scores
+        weights = self.dropout(weights, dropout)
+        returned = self.to(weights, given)  # a second result, which nobody takes
+        out = self.to(self.product(weights, v), given)
+        del query, mask, returned
+        return out
+
     # loss
 
     def cross_entropy(self, logits):
         """The mean over all rows; the logarithms of the probabilities are kept."""
         rows, V = prod(logits.shape[:-1]), logits.shape[-1]
-        z = self.reshape(logits, rows, V)
-        z = self.to(z, "float32") if self.autocast else z
-        dtype, whole = z.dtype, "gradient of the logits"
-        logs = self.new((rows, V), dtype, "log-probabilities")
-        self.node("LogSoftmax", [z], [logs], lambda given: [self.new((rows, V), dtype, whole)]).of(logs)
+        z = self.entering_loss(self.reshape(logits, rows, V))
+        logs = self.log_softmax(z)
+        shape, dtype = logs.shape, logs.dtype
         loss, weight = self.new((), dtype, "loss"), self.new((), dtype, "loss")
         saved = [logs, self.ids(rows), weight]
-        return self.node("Nll", [logs], saved, lambda given: [self.new((rows, V), dtype, whole)]).of(loss)
+        return self.node("Nll", [logs], saved, lambda given: [self.new(shape, dtype, "gradient of the logits")]).of(loss)
+
+    def entering_loss(self, z):
+        """In float32 under autocast."""
+        return self.to(z, "float32") if self.autocast else z
+
+    def log_softmax(self, z):
+        shape, dtype = z.shape, z.dtype
+        logs = self.new(shape, dtype, "log-probabilities")
+        node = self.node("LogSoftmax", [z], [logs], lambda given: [self.new(shape, dtype, "gradient of the logits")])
+        return node.of(logs)
 
     # recomputation
 

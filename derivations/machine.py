@@ -80,7 +80,7 @@ class Machine:
 
     def __init__(self):
         self.events, self.keys, self.orders = [], count(), count()
-        self.where, self.gradients = "", {}
+        self.where, self.engine, self.gradients = "", False, {}
         self.region = self.again = None
 
     def take(self, size, what):
@@ -152,7 +152,7 @@ class Machine:
 
     def backward(self, loss: Tensor) -> None:
         """Walk the graph from the loss: the newest ready node first, weights' gradients are held in `gradients`."""
-        root, loss.node = loss.node, None
+        root, loss.node, self.engine = loss.node, None, True
         waiting, weights = self._count(root)
         buffers: dict[int, list] = {id(root): [self.new((), loss.dtype, "gradient of the loss")]}
         seed = buffers[id(root)][0]
@@ -183,6 +183,7 @@ class Machine:
                     target = buffer = None
                 gradient = None
             node.edges, node, edge = [], None, None
+        self.engine = False
         del seed
 
     def _gradients(self, node, given):
