@@ -22,6 +22,7 @@ class Run:
     dropout: float = 0.0
     recompute: str = "none"
     dtype: str = "float32"
+    positions: Any = 0
 
 
 def explicit(m, q, k, v, dropout):
@@ -112,10 +113,47 @@ def loss(m, a: Architecture, run: Run):
     return m.cross_entropy(logits)
 
 
-def step(m, a: Architecture, run: Run):
-    """Forward and backward pass; the gradients are left in m.gradients."""
-    out = loss(m, a, run)
-    m.cache.clear()  # autocast ends
-    m.events.append((None, 0, "", "forward done"))
-    m.backward(out)
-    return out
+def weights(a: Architecture, run: Run):
+    """(name, shape) of every parameter, in the order of the modules of reference/decoder.py."""
+    gpt2 = a.norm == "layer"
+
+    def layer(name, out, into):
+        yield f"{name}.weight", (out, into)
+        if gpt2:
+            yield f"{name}.bias", (out,)
+
+    def norm(name):
+        yield f"{name}.weight", (a.D,)
+        if gpt2:
+            yield f"{name}.bias", (a.D,)
+
+    yield "tokens.weight", (a.V, a.D)
+    for i in range(a.L):
+        b = f"blocks.{i}"
+        if gpt2:
+            yield from norm(f"{b}.norm1")
+            yield from layer(f"{b}.qkv", 3 * a.D, a.D)
+            yield from layer(f"{b}.out", a.D, a.D)
+            yield from norm(f"{b}.norm2")
+            yield from layer(f"{b}.up", a.F, a.D)
+            yield from layer(f"{b}.down", a.D, a.F)
+        else:
+            yield from norm(f"{b}.norm1")
+            yield from norm(f"{b}.norm2")
+            heads, shared = a.H * a.K, a.G * a.K
+            for name, out, into in (("q", heads, a.D), ("out", a.D, heads), ("k", shared, a.D), ("v", shared, a.D),
+                                    ("gate", a.F, a.D), ("up", a.F, a.D), ("down", a.D, a.F)):  # fmt: skip
+                yield from layer(f"{b}.{name}", out, into)
+    yield from norm("norm")
+    if not a.tied:
+        yield "head.weight", (a.V, a.D)
+    if gpt2:
+        yield "positions.weight", (a.S, a.D)
+
+
+def buffers(a: Architecture, run: Run):
+    """(shape, dtype) of what the model keeps beside its parameters, for run.positions positions."""
+    if a.norm != "layer":
+        yield from [((run.positions, a.K), run.dtype)] * 2
+    if run.attention == "explicit":
+        yield (run.positions, run.positions), "bool"

@@ -32,6 +32,14 @@ class Cpu(Elementwise):
             self.cache[x.weight] = self.to(x, "bfloat16", "converted weight")
         return self.cache[x.weight]
 
+    def counts_steps(self, way):
+        """Does the count of steps live on this device?"""
+        return True
+
+    def foreach_count(self):
+        """Scratch of the increment of all counts."""
+        return (4,)
+
     def multiplied(self, biased=False):
         """What a library takes for a product."""
 

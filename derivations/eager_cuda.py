@@ -45,6 +45,12 @@ class Cuda(Cpu):
         if key not in self.workspaces:
             self.workspaces[key] = Storage(self, size, "workspace")
 
+    def counts_steps(self, way):
+        return way == "fused"
+
+    def foreach_count(self):
+        return ()
+
     def multiplied(self, biased=False):
         self.called("cuBLAS", WORKSPACE)
         if biased:
@@ -60,7 +66,9 @@ class Cuda(Cpu):
             return x
         mask = self.new(x.shape, "bool", "dropout mask", x.strides)
         out = self.like(x, "dropped out")
-        return self.node("Dropout", [x], [mask], lambda given: [self.like(given[0], "gradient of dropout")]).of(out)
+        self.node("Dropout", [x], [mask], lambda given: [self.like(given[0], "gradient of dropout")]).of(out)
+        del mask
+        return out
 
     def softmax(self, x):
         """In float32 under autocast."""
@@ -72,7 +80,9 @@ class Cuda(Cpu):
             return [gradient]
 
         out = self.like(exact, "softmax")
-        return self.node("softmax", [exact], [out], backward).of(out)
+        self.node("softmax", [exact], [out], backward).of(out)
+        del exact
+        return out
 
     def summed_rows(self, rows, columns, dtype):
         """Scratch of the sum of every column of a contiguous matrix."""
@@ -133,11 +143,16 @@ class Cuda(Cpu):
                 sums = self.take(4 * B * H * T, "scratch")
                 self.scratch(4 * B * H * T)
                 self.give(whole, 4 * B * H * T * K)
-                self.scratch(4 * B * H * (rows * width + 16))
+                work = self.take(4 * B * H * (rows * width + 16), "scratch")
                 self.give(sums, 4 * B * H * T)
+                self.give(work, 4 * B * H * (rows * width + 16))
             return found
 
-        return self.node("Attention", [q, k, v], [k, q, v, lse, out, *states], backward).of(out)
+        self.node("Attention", [q, k, v], [k, q, v, lse, out, *states], backward).of(out)
+        del lse
+        while states:
+            states.pop(0)
+        return out
 
     def rms_norm(self, x, w):
         shape, dtype, width = x.shape, x.dtype, w.dtype
@@ -158,12 +173,12 @@ class Cuda(Cpu):
         return self.to(logs, "float32") if self.autocast else logs
 
 
-SCAN = 1280  # bytes of a scan or selection over a few thousand ids, as seen
+SCAN = 1279  # bytes of a scan or selection over a few thousand ids, as seen
 
 
 def sorting_bytes(n):
     """Scratch of a radix sort of n ids with their places: both once more, and the counts."""
-    return 16 * n + 18688
+    return 16 * n + 18943
 
 
 def column_sum(rows, columns):

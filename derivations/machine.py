@@ -91,6 +91,10 @@ class Machine:
     def give(self, key, size):
         self.events.append((key, -size, "", self.where))
 
+    def mark(self, phase):
+        """A place in the events that can be found again: what follows belongs to `phase`."""
+        self.events.append((None, 0, phase, self.where))
+
     def scratch(self, *sizes):
         """Bytes that an operation takes one after the other, and gives back in the opposite order."""
         taken = [(self.take(size, "scratch"), size) for size in sizes]
@@ -170,7 +174,10 @@ class Machine:
                     gradient = gradient if old is None else self._sum(old, gradient)
                     old = None
                     weights[edge] -= 1
-                    (held if weights[edge] else self.gradients).update({edge: gradient})
+                    if weights[edge]:
+                        held[edge] = gradient
+                    elif edge not in self.gradients:  # else it is added there, in place
+                        self.gradients[edge] = gradient
                 else:
                     target, index = edge
                     buffer = buffers.setdefault(id(target), [None] * target.outputs)
