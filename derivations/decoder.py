@@ -1,6 +1,8 @@
 r"""The decoder of reference/decoder.py once more, over the shapes of derivations.machine: what is alive when.
 
-Every local variable here lives as long as its namesake there, since what is alive is what is predicted.
+Every local variable here lives as long as its namesake there, since what is alive is what is predicted. What goes
+beyond that model (experts, latent attention, low-rank adapters, stages of a pipeline) is written in the same way, and
+has not been held against a run yet.
 """
 
 from __future__ import annotations
@@ -14,7 +16,14 @@ from derivations.architecture import Architecture
 
 @dataclass(frozen=True)
 class Run:
-    """How a model is run: B sequences of T tokens, and what PyTorch is told."""
+    """How a model is run: B sequences of T tokens, and what PyTorch is told.
+
+    recompute  "full": blocks keep their inputs; "selective": attention keeps queries, keys and values
+    dtype      of the parameters; autocast is the machine's business
+    positions  how many the model's tables and masks hold
+    rank       of adapters beside every matrix of a block, whose own weights are frozen; 0: none
+    first, last  is the embedding here, and the head? for stages of a pipeline
+    """
 
     B: Any
     T: Any
@@ -23,6 +32,14 @@ class Run:
     recompute: str = "none"
     dtype: str = "float32"
     positions: Any = 0
+    rank: Any = 0
+    first: bool = True
+    last: bool = True
+
+
+def is_gpt2(a: Architecture) -> bool:
+    """GPT-2's block has one matrix for queries, keys and values together."""
+    return a.S != 0
 
 
 def explicit(m, q, k, v, dropout):
@@ -31,7 +48,7 @@ def explicit(m, q, k, v, dropout):
     return m.matmul(m.dropout(p, dropout), v)
 
 
-def attend(m, q, k, v, run):
+def attend(m, run, q, k, v):
     if run.attention == "sdpa":
         out = m.attention(q, k, v, run.dropout)
     else:
@@ -43,24 +60,43 @@ def attend(m, q, k, v, run):
     return m.reshape(m.transpose(out, 1, 2), B, T, H * K)
 
 
+def attend_twice(m, run, q, k, v):
+    return m.checkpoint(partial(attend, m, run), q, k, v)
+
+
+def core(run):
+    """Attention itself, which selective recomputation runs twice."""
+    return attend_twice if run.recompute == "selective" else attend
+
+
+def parameter(m, name, shape, run, adapter=False):
+    """Beside adapters, everything else is frozen."""
+    return m.buffer(shape, run.dtype) if run.rank and not adapter else m.weight(name, shape, run.dtype)
+
+
 def linear(m, x, name, out, run, biased):
-    bias = m.weight(f"{name}.bias", (out,), run.dtype) if biased else None
-    return m.linear(x, m.weight(f"{name}.weight", (out, x.shape[-1]), run.dtype), bias)
+    bias = parameter(m, f"{name}.bias", (out,), run) if biased else None
+    y = m.linear(x, parameter(m, f"{name}.weight", (out, x.shape[-1]), run), bias)
+    if not run.rank:
+        return y
+    down = m.linear(x, parameter(m, f"{name}.down", (run.rank, x.shape[-1]), run, True))
+    return m.add(y, m.scale(m.linear(down, parameter(m, f"{name}.up", (out, run.rank), run, True))))
 
 
 def norm(m, x, name, a, run):
     shape = (x.shape[-1],)
     if a.norm == "layer":
-        return m.layer_norm(x, m.weight(f"{name}.weight", shape, run.dtype), m.weight(f"{name}.bias", shape, run.dtype))
-    return m.rms_norm(x, m.weight(f"{name}.weight", shape, run.dtype))
+        return m.layer_norm(x, parameter(m, f"{name}.weight", shape, run), parameter(m, f"{name}.bias", shape, run))
+    return m.rms_norm(x, parameter(m, f"{name}.weight", shape, run))
 
 
 def gpt2_block(m, a, run, name, x):
     layer = partial(linear, m, run=run, biased=True)
 
     def attention(x):
-        q, k, v = (m.heads(part, a.K) for part in m.split(layer(x, f"{name}.qkv", 3 * a.D), a.D))
-        return m.dropout(layer(attend(m, q, k, v, run), f"{name}.out", a.D), run.dropout)
+        width = a.H * a.K
+        q, k, v = (m.heads(part, a.H, a.K) for part in m.split(layer(x, f"{name}.qkv", 3 * width), *[width] * 3))
+        return m.dropout(layer(core(run)(m, run, q, k, v), f"{name}.out", a.D), run.dropout)
 
     def feed_forward(x):
         hidden = m.unary(layer(x, f"{name}.up", a.F), "gelu")
@@ -71,89 +107,107 @@ def gpt2_block(m, a, run, name, x):
 
 
 def turn(m, x, cos, sin):
-    a, b = m.split(x, x.shape[-1] // 2)
+    a, b = m.split(x, *[x.shape[-1] // 2] * 2)
     return m.add(m.mul(x, cos), m.mul(m.cat(m.negate(b), a), sin))
 
 
-def llama_block(m, a, run, cos, sin, name, x):
-    layer = partial(linear, m, run=run, biased=False)
+def llama_block(m, a, run, cos, sin, sparse, name, x):
+    layer = partial(linear, m, run=run, biased=a.bias)
 
     def attention(x, cos, sin):
-        q, k, v = (m.heads(layer(x, f"{name}.{part}", n * a.K), a.K) for part, n in (("q", a.H), ("k", a.G), ("v", a.G)))
+        part = partial(linear, m, run=run, biased=a.bias or a.qkv_bias)
+        q, k, v = (
+            m.heads(part(x, f"{name}.{to}", n * a.K), n, a.K) for to, n in (("q", a.H), ("k", a.G), ("v", a.G))
+        )
+        if a.qk_norm:
+            q, k = norm(m, q, f"{name}.q_norm", a, run), norm(m, k, f"{name}.k_norm", a, run)
         cos, sin = m.to(cos, q.dtype), m.to(sin, q.dtype)
-        return layer(attend(m, turn(m, q, cos, sin), turn(m, k, cos, sin), v, run), f"{name}.out", a.D)
+        return layer(core(run)(m, run, turn(m, q, cos, sin), turn(m, k, cos, sin), v), f"{name}.out", a.D)
 
-    def feed_forward(x):
-        gated = m.mul(m.unary(layer(x, f"{name}.gate", a.F), "silu"), layer(x, f"{name}.up", a.F))
+    def latent(x, cos, sin):
+        c = a.latent
+        if c.q is None:
+            q = layer(x, f"{name}.q", a.H * (c.nope + c.rope))
+        else:
+            q = norm(m, layer(x, f"{name}.q_down", c.q), f"{name}.q_norm", a, run)
+            q = layer(q, f"{name}.q_up", a.H * (c.nope + c.rope))
+        plain, turned = m.split(m.heads(q, a.H, c.nope + c.rope), c.nope, c.rope)
+        kept, shared = m.split(layer(x, f"{name}.kv_down", c.kv + c.rope), c.kv, c.rope)
+        kv = layer(norm(m, kept, f"{name}.kv_norm", a, run), f"{name}.kv_up", a.H * (c.nope + c.value))
+        k, v = m.split(m.heads(kv, a.H, c.nope + c.value), c.nope, c.value)
+        cos, sin = m.to(cos, q.dtype), m.to(sin, q.dtype)
+        q = m.cat(plain, turn(m, turned, cos, sin))
+        k = m.cat(k, m.expand(turn(m, m.heads(shared, 1, c.rope), cos, sin), a.H))
+        return layer(core(run)(m, run, q, k, v), f"{name}.out", a.D)
+
+    def feed_forward(x, width=a.F, name=name):
+        if not a.gated:
+            return layer(m.unary(layer(x, f"{name}.up", width), "gelu"), f"{name}.down", a.D)
+        gated = m.mul(m.unary(layer(x, f"{name}.gate", width), "silu"), layer(x, f"{name}.up", width))
         return layer(gated, f"{name}.down", a.D)
 
-    x = m.add(x, attention(norm(m, x, f"{name}.norm1", a, run), cos, sin))
-    return m.add(x, feed_forward(norm(m, x, f"{name}.norm2", a, run)))
+    def mixture(x):
+        """Every token takes `active` experts, which are assumed to be equally busy; rows are grouped by expert."""
+        e, (B, T, D) = a.experts, x.shape
+        choice = m.softmax(m.linear(x, parameter(m, f"{name}.router.weight", (e.E, D), run)))
+        share = m.chosen(choice, e.active)
+        taken = m.gather(m.reshape(x, B * T, D), e.active)
+        product = partial(m.grouped, experts=e.E)
+        gate, up, down = (
+            parameter(m, f"{name}.experts.{to}", shape, run)
+            for to, shape in (("gate", (e.E, e.F, D)), ("up", (e.E, e.F, D)), ("down", (e.E, D, e.F)))
+        )
+        hidden = m.mul(m.unary(product(taken, gate), "silu"), product(taken, up))
+        out = m.reshape(m.combine(m.mul(product(hidden, down), m.reshape(share, B * T * e.active, 1)), B * T), B, T, D)
+        return m.add(out, feed_forward(x, e.shared * e.F, f"{name}.shared")) if e.shared else out
+
+    def after(x, number):
+        return norm(m, x, f"{name}.after{number}", a, run) if a.after else x
+
+    mix = mixture if sparse else feed_forward
+    x = m.add(x, after((latent if a.latent else attention)(norm(m, x, f"{name}.norm1", a, run), cos, sin), 1))
+    return m.add(x, after(mix(norm(m, x, f"{name}.norm2", a, run)), 2))
+
+
+def blocks(m, a: Architecture, run: Run, x):
+    """The residual stream through all layers."""
+    rows = a.latent.rope if a.latent else a.K
+    cos, sin = (m.buffer((run.T, rows), m.float_buffers or run.dtype) for _ in range(2))
+    dense = a.experts.dense if a.experts else a.L
+    for i in range(a.L):
+        m.where = f"block {i}"
+        if is_gpt2(a):
+            block = partial(gpt2_block, m, a, run, f"blocks.{i}")
+        else:
+            block = partial(llama_block, m, a, run, cos, sin, i >= dense, f"blocks.{i}")
+        x = m.checkpoint(block, x) if run.recompute == "full" else block(x)
+    return x
+
+
+def embedded(m, a, run):
+    m.where = "embedding"
+    x = m.embedding(m.ids(run.B, run.T), parameter(m, "tokens.weight", (a.V, a.D), run))
+    if is_gpt2(a):
+        x = m.add(x, m.embedding(m.arange(run.T), parameter(m, "positions.weight", (a.S, a.D), run)))
+        x = m.dropout(x, run.dropout)
+    return x
 
 
 def loss(m, a: Architecture, run: Run):
-    """The loss of one batch, with its graph."""
-    w = m.weight("tokens.weight", (a.V, a.D), run.dtype)
-    m.where = "embedding"
-    x = m.embedding(m.ids(run.B, run.T), w)
-    if a.S != 0:
-        positions = m.weight("positions.weight", (a.S, a.D), run.dtype)
-        x = m.add(x, m.embedding(m.arange(run.T), positions))
-        x, block = m.dropout(x, run.dropout), partial(gpt2_block, m, a, run)
-    else:
-        cos, sin = (m.buffer((run.T, a.K), run.dtype) for _ in range(2))
-        block = partial(llama_block, m, a, run, cos, sin)
-    for i in range(a.L):
-        m.where = f"block {i}"
-        one = partial(block, f"blocks.{i}")
-        x = m.checkpoint(one, x) if run.recompute == "full" else one(x)
+    """The loss of one batch with its graph; of a stage that is not the last, what it hands on."""
+    x = embedded(m, a, run) if run.first else m.received((run.B, run.T, a.D), run.dtype)
+    x = blocks(m, a, run, x)
+    if not run.last:
+        return x
     m.where = "head"
-    head = w if a.tied else m.weight("head.weight", (a.V, a.D), run.dtype)
+    head = parameter(m, "tokens.weight" if a.tied else "head.weight", (a.V, a.D), run)
     logits = m.linear(norm(m, x, "norm", a, run), head)
     return m.cross_entropy(logits)
 
 
-def weights(a: Architecture, run: Run):
-    """(name, shape) of every parameter, in the order of the modules of reference/decoder.py."""
-    gpt2 = a.norm == "layer"
-
-    def layer(name, out, into):
-        yield f"{name}.weight", (out, into)
-        if gpt2:
-            yield f"{name}.bias", (out,)
-
-    def norm(name):
-        yield f"{name}.weight", (a.D,)
-        if gpt2:
-            yield f"{name}.bias", (a.D,)
-
-    yield "tokens.weight", (a.V, a.D)
-    for i in range(a.L):
-        b = f"blocks.{i}"
-        if gpt2:
-            yield from norm(f"{b}.norm1")
-            yield from layer(f"{b}.qkv", 3 * a.D, a.D)
-            yield from layer(f"{b}.out", a.D, a.D)
-            yield from norm(f"{b}.norm2")
-            yield from layer(f"{b}.up", a.F, a.D)
-            yield from layer(f"{b}.down", a.D, a.F)
-        else:
-            yield from norm(f"{b}.norm1")
-            yield from norm(f"{b}.norm2")
-            heads, shared = a.H * a.K, a.G * a.K
-            for name, out, into in (("q", heads, a.D), ("out", a.D, heads), ("k", shared, a.D), ("v", shared, a.D),
-                                    ("gate", a.F, a.D), ("up", a.F, a.D), ("down", a.D, a.F)):  # fmt: skip
-                yield from layer(f"{b}.{name}", out, into)
-    yield from norm("norm")
-    if not a.tied:
-        yield "head.weight", (a.V, a.D)
-    if gpt2:
-        yield "positions.weight", (a.S, a.D)
-
-
-def buffers(a: Architecture, run: Run):
-    """(shape, dtype) of what the model keeps beside its parameters, for run.positions positions."""
-    if a.norm != "layer":
-        yield from [((run.positions, a.K), run.dtype)] * 2
-    if run.attention == "explicit":
-        yield (run.positions, run.positions), "bool"
+def step(m, a: Architecture, run: Run):
+    """Forward and backward pass; the gradients are left in m.gradients."""
+    out = loss(m, a, run)
+    m.cache.clear()  # autocast ends
+    m.backward(out)
+    return out

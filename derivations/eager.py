@@ -37,7 +37,7 @@ class Elementwise(Machine):
     def see(self, x, shape, strides, name):
         """The same memory as `shape`; its gradient is seen, or copied, as x was."""
         source, out = x.shape, Tensor(x.storage, shape, x.dtype, strides, view=True)
-        return self.node(name, [x], [], lambda given: [self._seen(given[0], source)]).of(out) if x.edge else out
+        return self.node(name, [x], [], lambda given: [self._seen(given[0], source)]).of(out)
 
     def _seen(self, gradient, shape):
         seen = viewed(gradient.shape, gradient.strides, shape)
@@ -50,9 +50,8 @@ class Elementwise(Machine):
         seen = viewed(x.shape, x.strides, shape)
         if seen is not None:
             return self.see(x, shape, seen, "View")
-        node = self.node("Clone", [x], [], lambda given: [given[0]]) if x.edge else None
-        copy = self.new(x.shape, x.dtype, "copy")
-        copy.node = node
+        node = self.node("Clone", [x], [], lambda given: [given[0]])
+        copy = node.of(self.new(x.shape, x.dtype, "copy"))
         return self.see(copy, shape, contiguous(shape), "UnsafeView")
 
     def transpose(self, x, a, b):
@@ -64,19 +63,22 @@ class Elementwise(Machine):
 
         return self.node("Transpose", [x], [], lambda given: [swapped(given[0])]).of(swapped(x))
 
-    def heads(self, x, width):
+    def heads(self, x, n, width):
         """B T (H K) → B H T K."""
-        *lead, D = x.shape
-        return self.transpose(self.reshape(x, *lead, D // width, width), 1, 2)
+        return self.transpose(self.reshape(x, *x.shape[:-1], n, width), 1, 2)
 
-    def split(self, x, width):
+    def split(self, x, *widths):
         """Parts of the last axis; the gradient is put together from theirs."""
         shape, dtype = x.shape, x.dtype
-        parts = [
-            Tensor(x.storage, (*shape[:-1], width), dtype, x.strides, view=True) for _ in range(shape[-1] // width)
-        ]
+        parts = [Tensor(x.storage, (*shape[:-1], width), dtype, x.strides, view=True) for width in widths]
         node = self.node("Split", [x], [], lambda given: [self.new(shape, dtype, "joined gradients")], None, len(parts))
         return node.of(*parts)
+
+    def expand(self, x, n):
+        """One head seen as n; the gradient is the sum over them."""
+        shape, dtype = x.shape, x.dtype
+        out = Tensor(x.storage, (shape[0], n, *shape[2:]), dtype, (x.strides[0], 0, *x.strides[2:]), view=True)
+        return self.node("Expand", [x], [], lambda given: [self.new(shape, dtype, "reduced gradient")]).of(out)
 
     # elementwise
 
@@ -84,7 +86,7 @@ class Elementwise(Machine):
         if x.dtype == dtype:
             return x
         source, out = x.dtype, self.new(x.shape, dtype, what, permuted_like([x], x.shape))
-        return self.node("ToCopy", [x], [], lambda given: [self.converted_back(given[0], source)]).of(out) if x.edge else out
+        return self.node("ToCopy", [x], [], lambda given: [self.converted_back(given[0], source)]).of(out)
 
     def converted_back(self, gradient, dtype):
         return self.new(gradient.shape, dtype, "converted gradient", permuted_like([gradient], gradient.shape))
@@ -192,3 +194,32 @@ class Elementwise(Machine):
         dtype = x.dtype
         node = self.node("Repeat", [x], [], lambda given: [self.new((B, G, T, K), dtype, "gradient of heads")])
         return node.of(self.new((B, G * n, T, K), dtype, "repeated heads"))
+
+    # experts and stages
+
+    def chosen(self, x, n):
+        """The n largest of every row, with their places."""
+        rows = (*x.shape[:-1], n)
+        places = self.new(rows, "int64", "choice of experts")
+        node = self.node("TopK", [x], [places], lambda given: [self.new(x_shape, dtype, "gradient of a choice")])
+        x_shape, dtype = x.shape, x.dtype
+        return node.of(self.new(rows, dtype, "choice of experts"))
+
+    def gather(self, x, n):
+        """Every row n times, in the order of the experts."""
+        (rows, D), dtype = x.shape, x.dtype
+        places = self.new((rows * n,), "int64", "order of rows")
+        node = self.node("Gather", [x], [places], lambda given: [self.new((rows, D), dtype, "gradient of rows")])
+        return node.of(self.new((rows * n, D), dtype, "grouped rows"))
+
+    def combine(self, x, rows):
+        """Rows added up where they came from."""
+        shape, dtype = x.shape, x.dtype
+        node = self.node("Combine", [x], [], lambda given: [self.new(shape, dtype, "gradient of rows")])
+        return node.of(self.new((rows, shape[-1]), dtype, "combined rows"))
+
+    def received(self, shape, dtype):
+        """What the stage before hands on; its gradient goes back there."""
+        out = self.new(shape, dtype, "received")
+        out.weight = "received"
+        return out

@@ -16,6 +16,7 @@ GENERATOR = 5056  # bytes of the state of the CPU's random generator, which a ch
 
 class Cpu(Elementwise):
     table = "cpu-eager, torch 2.13"
+    float_buffers = ""  # the dtype of tables of positions, where it is not that of the parameters
     states = (GENERATOR,)
 
     def __init__(self, autocast=False, threads=1):
@@ -40,8 +41,9 @@ class Cpu(Elementwise):
         """Scratch of the increment of all counts."""
         return (4,)
 
-    def multiplied(self, biased=False):
-        """What a library takes for a product."""
+    def multiplied(self, flops, biased=False, what="product"):
+        """A product is counted, and its library may take a workspace."""
+        self.count(what, flops)
 
     def summed_rows(self, rows, columns, dtype):
         """What a kernel takes for the sum of every column."""
@@ -74,13 +76,17 @@ class Cpu(Elementwise):
         self.node("T", [w], [], lambda given: [alias(given[0], shape)]).of(turned)
 
         def of_x():
+            if not follows[0]:
+                return None
             gradient = self.new((rows, into), dtype, "gradient of a linear input")
-            self.multiplied()
+            self.multiplied(flops)
             return gradient
 
         def of_w():
+            if not follows[1]:
+                return None
             gradient = self.new(shape, dtype, "gradient of a matrix", view=True)
-            self.multiplied()
+            self.multiplied(flops)
             return gradient
 
         def without_bias(given):
@@ -88,18 +94,21 @@ class Cpu(Elementwise):
             return [of_x(), of_matrix]
 
         def with_bias(given):
-            return [alias(given[0]), of_x(), of_w()]
+            return [alias(given[0]) if follows[2] else None, of_x(), of_w()]
 
         def fit(gradients):
-            gradients[0] = self.new(shape[:1], dtype, "gradient of a bias")
-            self.summed_rows(rows, shape[0], dtype)
+            if gradients[0] is not None:
+                gradients[0] = self.new(shape[:1], dtype, "gradient of a bias")
+                self.summed_rows(rows, shape[0], dtype)
 
+        follows = bool(flat.edge), bool(turned.edge), b is not None and bool(b.edge)
+        flops, saved = 2 * rows * into * shape[0], [flat] * follows[1] + [turned] * follows[0]
         if b is None:
-            node = self.node("Mm", [flat, turned], [turned, flat], without_bias)
+            node = self.node("Mm", [flat, turned], saved[::-1], without_bias)
         else:
-            node = self.node("Addmm", [b, flat, turned], [flat, turned], with_bias, fit)
+            node = self.node("Addmm", [b, flat, turned], saved, with_bias, fit)
         y = node.of(self.new((rows, shape[0]), dtype, "linear"))
-        self.multiplied(b is not None)
+        self.multiplied(flops, b is not None)
         return self.see(y, (*lead, shape[0]), contiguous((*lead, shape[0])), "View")
 
     def matmul(self, a, b):
@@ -111,15 +120,39 @@ class Cpu(Elementwise):
         (B, H, m, k), n, dtype = a.shape, b.shape[-1], a.dtype
         left, right = self.reshape(a, B * H, m, k), self.reshape(b, B * H, k, n)
 
+        flops = 2 * B * H * m * n * k
+
         def backward(given):
             of_right = self.new((B * H, k, n), dtype, "gradient of a factor")
-            return [self.new((B * H, m, k), dtype, "gradient of a factor"), of_right]
+            self.multiplied(flops, what="attention")
+            of_left = self.new((B * H, m, k), dtype, "gradient of a factor")
+            self.multiplied(flops, what="attention")
+            return [of_left, of_right]
 
         node = self.node("Bmm", [left, right], [right, left], backward)
         out = node.of(self.new((B * H, m, n), dtype, "matmul"))
-        self.multiplied()
+        self.multiplied(flops, what="attention")
         del right, left
         return self.see(out, (B, H, m, n), contiguous((B, H, m, n)), "UnsafeView")
+
+    def grouped(self, x, w, experts):
+        """Rows times the matrix of their expert; w is (E, out, in)."""
+        x, w = self.operand(x), self.operand(w)
+        (rows, into), shape, dtype = x.shape, w.shape, x.dtype
+        flops = 2 * rows * into * shape[1]
+        follows = bool(x.edge), bool(w.edge)
+
+        def backward(given):
+            found = [None, None]
+            for i, (size, what) in enumerate((((rows, into), "gradient of rows"), (shape, "gradient of a matrix"))):
+                if follows[i]:
+                    found[i] = self.new(size, dtype, what)
+                    self.count("product", flops)
+            return found
+
+        node = self.node("Grouped", [x, w], [x] * follows[1] + [w] * follows[0], backward)
+        self.count("product", flops)
+        return node.of(self.new((rows, shape[1]), dtype, "experts"))
 
     # norms
 
@@ -180,16 +213,20 @@ class Cpu(Elementwise):
         if dropout:
             return self.composite_attention(q, k, v, dropout)
         B, H, T, K = q.shape
-        size, kinds = BYTES[q.dtype], [(x.shape, x.dtype) for x in (q, k, v)]
+        size, kinds, wide = BYTES[q.dtype], [(x.shape, x.dtype) for x in (q, k, v)], v.shape[-1]
         rows, keys = blocks(T, k.shape[2])
         narrow = size < 4
-        out = self.new(q.shape, q.dtype, "attention", (T * H * K, K, H * K, 1))
+        flops = 2 * B * H * T * k.shape[2] * (K + wide)
+        self.count("attention", flops)
+        out = self.new((B, H, T, wide), q.dtype, "attention", (T * H * wide, wide, H * wide, 1))
         lse = self.new((B, T, H), "float32", "attention")
         self.scratch(
             (rows * keys + 2 * rows + rows * K) * 4 * self.threads, *[rows * keys * size * self.threads] * narrow
         )
 
         def backward(given):
+            self.count("attention", 2 * flops)
+            self.count("scores again", flops // 2)
             found = [
                 self.new(s, t, "gradient of attention", (s[2] * s[1] * s[3], s[3], s[1] * s[3], 1)) for s, t in kinds
             ]
@@ -255,13 +292,15 @@ class Cpu(Elementwise):
 
     # recomputation
 
-    def checkpoint(self, block, x):
-        """Run a block so that its nodes keep nothing; the first that is asked in the backward pass runs it again."""
+    def checkpoint(self, part, *inputs):
+        """Run a part so that its nodes keep nothing; the first that is asked in the backward pass runs it again."""
         states = [Storage(self, size, "state of the generator") for size in self.states]
-        region = {"count": 0, "next": 0, "found": None, "block": block, "states": states}
-        region["input"] = Tensor(x.storage, x.shape, x.dtype, x.strides, weight="input" if x.edge else None)
+        region = {"count": 0, "next": 0, "found": None, "part": part, "states": states}
+        region["inputs"] = [
+            Tensor(x.storage, x.shape, x.dtype, x.strides, weight="input" if x.edge else None) for x in inputs
+        ]
         self.region = region
-        out = block(x)
+        out = part(*inputs)
         self.region = None
         return out
 
@@ -271,7 +310,7 @@ class Cpu(Elementwise):
         cache, self.cache = self.cache, {}
         region["found"], region["next"], self.again = {}, 0, region
         try:
-            region["block"](region["input"])
+            region["part"](*region["inputs"])
         except Enough as stop:
             stop.__traceback__ = None
         self.again, self.cache, self.where = None, cache, where

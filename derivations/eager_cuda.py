@@ -51,7 +51,8 @@ class Cuda(Cpu):
     def foreach_count(self):
         return ()
 
-    def multiplied(self, biased=False):
+    def multiplied(self, flops, biased=False, what="product"):
+        self.count(what, flops)
         self.called("cuBLAS", WORKSPACE)
         if biased:
             self.called("cuBLASLt", LIGHT_WORKSPACE)
@@ -122,8 +123,10 @@ class Cuda(Cpu):
         """
         B, H, T, K = q.shape
         G, S, flash = k.shape[1], k.shape[2], q.dtype != "float32"
-        kinds = [(x.shape, x.dtype) for x in (q, k, v)]
-        out = self.new(q.shape, q.dtype, "attention", (T * H * K, K, H * K, 1))
+        kinds, wide = [(x.shape, x.dtype) for x in (q, k, v)], v.shape[-1]
+        flops = 2 * B * H * T * S * (K + wide)
+        self.count("attention", flops)
+        out = self.new((B, H, T, wide), q.dtype, "attention", (T * H * wide, wide, H * wide, 1))
         lse = self.new((B, H, T if flash else -(-T // 32) * 32), "float32", "attention")
         rows, width, size = -(-T // 128) * 128, -(-K // 32) * 32, BYTES[q.dtype]
         states = []
@@ -132,6 +135,8 @@ class Cuda(Cpu):
             self.scratch(*[16] * bool(dropout))
 
         def backward(given):
+            self.count("attention", 2 * flops)
+            self.count("scores again", flops // 2)
             found = [
                 self.new(s, t, "gradient of attention", (s[2] * s[1] * s[3], s[3], s[1] * s[3], 1)) for s, t in kinds
             ]

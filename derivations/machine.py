@@ -58,16 +58,18 @@ class Tensor:
 class Node:
     """One step of the graph: what it keeps, where its gradients go, and how it makes them of those it is given."""
 
-    __slots__ = ("backward", "edges", "late", "name", "order", "outputs", "saved")
+    __slots__ = ("backward", "edges", "late", "machine", "name", "order", "outputs", "saved")
 
-    def __init__(self, order, name, edges, saved, backward, outputs, late):
-        self.order, self.name, self.edges, self.saved = order, name, edges, saved
+    def __init__(self, machine, order, name, edges, saved, backward, outputs, late):
+        self.machine, self.order, self.name, self.edges, self.saved = machine, order, name, edges, saved
         self.backward, self.outputs, self.late = backward, outputs, late
 
     def of(self, *results):
-        """Make the results its outputs."""
+        """Make the results its outputs; without an order the node is no part of the graph, and they have none."""
         for index, result in enumerate(results):
-            result.node, result.index = self, index
+            result.node, result.index = (None if self.order is None else self), index
+            if not result.view:
+                self.machine.moved += self.machine.reads + result.entries * BYTES[result.dtype]
         return results if len(results) > 1 else results[0]
 
 
@@ -76,12 +78,23 @@ class Enough(Exception):  # noqa: N818 (no error: recomputation has found the la
 
 
 class Machine:
-    """Memory and graph; `events` holds (key, bytes, what, where): bytes > 0 taken, bytes < 0 given back."""
+    """Memory and graph.
+
+    `events` holds (key, bytes, what, where): bytes > 0 taken, bytes < 0 given back, and marks without a key. `work`
+    holds (where, what, FLOPs, recomputed) of every matrix product, and `moved` adds up bytes: every operation reads
+    its operands and writes its result once. `graph` is off where no gradients are wanted.
+    """
 
     def __init__(self):
         self.events, self.keys, self.orders = [], count(), count()
         self.where, self.engine, self.gradients = "", False, {}
+        self.graph, self.work, self.moved, self.reads = True, [], 0, 0
         self.region = self.again = None
+
+    def count(self, what, flops):
+        """A matrix product, in the phase it runs in."""
+        phase = "again" if self.again is not None else "backward" if self.engine else "forward"
+        self.work.append((self.where, what, flops, phase))
 
     def take(self, size, what):
         key = next(self.keys)
@@ -120,8 +133,11 @@ class Machine:
         `backward` makes the inputs' gradients of a list of those of the outputs, `late` fits them to the inputs. A
         node that keeps inputs is made before the result takes memory, one that keeps the result after.
         """
-        edges = [x.edge if x is not None else None for x in inputs]
-        return Node(next(self.orders), name, edges, self.pack(saved), backward, outputs, late)
+        edges = [x.edge for x in inputs]
+        self.reads = sum(x.entries * BYTES[x.dtype] for x in inputs)
+        if not self.graph or not any(edges):
+            return Node(self, None, name, [], [], None, outputs, None)
+        return Node(self, next(self.orders), name, edges, self.pack(saved), backward, outputs, late)
 
     def pack(self, saved):
         """What a node holds on to: the storages, or within a recomputed region only tickets for them."""
@@ -158,7 +174,7 @@ class Machine:
         """Walk the graph from the loss: the newest ready node first, weights' gradients are held in `gradients`."""
         root, loss.node, self.engine = loss.node, None, True
         waiting, weights = self._count(root)
-        buffers: dict[int, list] = {id(root): [self.new((), loss.dtype, "gradient of the loss")]}
+        buffers: dict[int, list] = {id(root): [self.new(loss.shape, loss.dtype, "gradient of the loss")]}
         seed = buffers[id(root)][0]
         ready, held, root = [(-root.order, root)], {}, None
         while ready:
@@ -197,6 +213,8 @@ class Machine:
         """What the node makes of the gradients it is given; then it lets go of them and of what it kept."""
         kept = [self.unpack(held) for held in node.saved]
         out = node.backward(given)
+        sizes = [x.entries * BYTES[x.dtype] for x in (*given, *out) if x is not None]
+        self.moved += (sum(sizes) + sum(x.bytes for x in kept if x is not None)) if self.moves(node) else 0
         kept.clear()
         if node.late:
             node.late(out)
@@ -205,6 +223,10 @@ class Machine:
                 held.pop(0)
         node.backward = node.late = None
         return out
+
+    def moves(self, node):
+        """Does the backward pass of a node touch memory? That of a view does not."""
+        return node.name not in ("View", "UnsafeView", "Transpose", "T")
 
     def _count(self, root):
         """How many gradients each node, and each weight, waits for."""

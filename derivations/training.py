@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from math import prod
 
 from derivations.architecture import Architecture
-from derivations.decoder import Run, buffers, loss, weights
+from derivations.decoder import Run, loss
+from derivations.order import buffers, weights
 from derivations.machine import BYTES, Storage
 
 OPTIMIZERS = ("sgd", "momentum", "adam", "adamw")

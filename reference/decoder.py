@@ -4,7 +4,8 @@ r"""A decoder in the two forms that are trained most: GPT-2's and Llama's.
 
 GPT-2 adds learned positions, centres its norms and bends with GELU; Llama turns queries and keys, and gates.
 Attention is `explicit` (the scores are a tensor, as in reference.attention) or `sdpa` (PyTorch's fused function).
-`recompute="full"` keeps the input of each block only, and runs the block again in the backward pass.
+`recompute="full"` keeps the input of each block only, and runs the block again in the backward pass; "selective" does so
+with attention alone, keeping queries, keys and values.
 
 Derivation derivations/decoder.py: the same text over shapes in place of tensors, which predicts what it costs.
 """
@@ -12,6 +13,7 @@ Derivation derivations/decoder.py: the same text over shapes in place of tensors
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Int
     from torch import Tensor
 
-FORMS, ATTENTIONS, RECOMPUTE = ("gpt2", "llama"), ("explicit", "sdpa"), ("none", "full")
+FORMS, ATTENTIONS, RECOMPUTE = ("gpt2", "llama"), ("explicit", "sdpa"), ("none", "selective", "full")
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,11 @@ def explicit(q, k, v, mask: Tensor, dropout: float) -> Float[Tensor, "B H T K"]:
     return F.dropout(p, dropout) @ v
 
 
+def core(sizes: Sizes):
+    """Attention, which selective recomputation runs twice."""
+    return partial(checkpoint, attend, use_reentrant=False) if sizes.recompute == "selective" else attend
+
+
 def attend(q, k, v, sizes: Sizes, mask: Tensor | None, dropout: float) -> Float[Tensor, "B T H*K"]:
     """Causal attention of q over (k, v), the heads side by side again."""
     if sizes.attention == "sdpa":
@@ -92,7 +99,7 @@ class Gpt2Block(nn.Module):
     def attention(self, x, mask):
         sizes, dropout = self.sizes, self.sizes.dropout * self.training
         q, k, v = (part.unflatten(-1, (sizes.H, sizes.K)).transpose(1, 2) for part in self.qkv(x).split(sizes.D, -1))
-        return F.dropout(self.out(attend(q, k, v, sizes, mask, dropout)), dropout)
+        return F.dropout(self.out(core(sizes)(q, k, v, sizes, mask, dropout)), dropout)
 
     def feed_forward(self, x):
         hidden = F.gelu(self.up(x), approximate="tanh")
@@ -123,7 +130,7 @@ class LlamaBlock(nn.Module):
 
     def attention(self, x, cos, sin, mask):
         q, k, v = (part(x).unflatten(-1, (-1, self.sizes.K)).transpose(1, 2) for part in (self.q, self.k, self.v))
-        cos, sin = cos.to(q.dtype), sin.to(q.dtype)
+        cos, sin, attend = cos.to(q.dtype), sin.to(q.dtype), core(self.sizes)
         return self.out(attend(turn(q, cos, sin), turn(k, cos, sin), v, self.sizes, mask, 0.0))
 
     def feed_forward(self, x):
