@@ -80,7 +80,8 @@ class Enough(Exception):  # noqa: N818 (no error: recomputation has found the la
 class Machine:
     """Memory and graph.
 
-    `events` holds (key, bytes, what, where): bytes > 0 taken, bytes < 0 given back, and marks without a key. `work`
+    `events` holds (key, bytes, what, where): bytes > 0 taken, bytes < 0 given back, and marks without a key; `kept`
+    the keys of the weights' gradients. `work`
     holds (where, what, FLOPs, recomputed) of every matrix product, and `moved` adds up bytes: every operation reads
     its operands and writes its result once. `graph` is off where no gradients are wanted.
     """
@@ -89,6 +90,7 @@ class Machine:
         self.events, self.keys, self.orders = [], count(), count()
         self.where, self.engine, self.gradients = "", False, {}
         self.graph, self.work, self.moved, self.reads = True, [], 0, 0
+        self.kept: set[int] = set()
         self.region = self.again = None
 
     def count(self, what, flops):
@@ -194,6 +196,7 @@ class Machine:
                         held[edge] = gradient
                     elif edge not in self.gradients:  # else it is added there, in place
                         self.gradients[edge] = gradient
+                        self.kept.add(gradient.storage.key)
                 else:
                     target, index = edge
                     buffer = buffers.setdefault(id(target), [None] * target.outputs)

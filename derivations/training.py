@@ -12,7 +12,7 @@ from math import prod
 
 from derivations.architecture import Architecture
 from derivations.decoder import Run, loss
-from derivations.order import buffers, weights
+from derivations.order import adapters, buffers, weights
 from derivations.machine import BYTES, Storage
 
 OPTIMIZERS = ("sgd", "momentum", "adam", "adamw")
@@ -24,6 +24,7 @@ class State:
     """What lives between steps: storages by the name of the parameter."""
 
     parameters: dict = field(default_factory=dict)
+    frozen: dict = field(default_factory=dict)
     buffers: list = field(default_factory=list)
     batch: list = field(default_factory=list)
     optimizer: dict = field(default_factory=dict)
@@ -33,6 +34,9 @@ def build(m, a: Architecture, run: Run) -> State:
     """Parameters in the order of the modules, then buffers."""
     m.where, state = "model", State()
     for name, shape in weights(a, run):
+        place = state.frozen if run.rank else state.parameters
+        place[name] = Storage(m, prod(shape) * BYTES[run.dtype], "parameter")
+    for name, shape in adapters(a, run):
         state.parameters[name] = Storage(m, prod(shape) * BYTES[run.dtype], "parameter")
     for shape, dtype in buffers(a, run):
         state.buffers.append(Storage(m, prod(shape) * BYTES[dtype], "buffer"))
@@ -45,18 +49,23 @@ def batch(m, run: Run) -> list:
     return [Storage(m, 8 * run.B * run.T, "batch") for _ in range(2)]
 
 
-def train(m, a: Architecture, run: Run, optimizer="adamw", way="loop", steps=2, accumulate=1) -> State:
-    """So many steps; from the second one on all steps are alike. Events of phases are told apart by marks."""
+def train(m, a: Architecture, run: Run, optimizer="adamw", way="loop", steps=2, accumulate=1, flight=1) -> State:
+    """So many steps; from the second one on all steps are alike. Events of phases are told apart by marks.
+
+    A step adds up the gradients of `accumulate` batches; `flight` of them are in flight at once, in a pipeline.
+    """
     state = build(m, a, run)
     state.batch = batch(m, run)
     for step in range(steps):
+        waiting = []
         for micro in range(accumulate):
             m.mark(f"step {step}: forward" + f" {micro}" * (accumulate > 1))
-            out = loss(m, a, run)
+            waiting.append(loss(m, a, run))
             m.cache.clear()  # autocast ends
-            m.mark(f"step {step}: backward" + f" {micro}" * (accumulate > 1))
-            m.backward(out)
-            del out
+            while len(waiting) == min(flight, accumulate) or (waiting and micro == accumulate - 1):
+                m.mark(f"step {step}: backward" + f" {micro}" * (accumulate > 1))
+                m.backward(waiting[0])
+                waiting.pop(0)
         m.mark(f"step {step}: optimizer")
         m.where = "optimizer"
         OF[optimizer](m, state, way, run)
