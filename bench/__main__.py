@@ -1,8 +1,11 @@
-"""Predicted, measured, ratio: python -m bench attention [--lengths T,T,…] [--device cpu|cuda] [--json] [--svg FILE].
+"""What it costs: predicted before, measured after, and what others printed.
 
-False alarms and detection of the checker beside other rules: python -m bench oracle [--json].
-
-Exit 0 when every measurement could be made, 2 usage, 130 interrupted.
+python -m bench predict MODEL [--batch B --seq T …]     what a training step or inference will take
+python -m bench measure MODEL [… --compare]             the same arguments, run and measured
+python -m bench fit MODEL --gpu h100-80 […]             the largest batch or sequence that fits
+python -m bench published [AREA]                        printed numbers, recomputed
+python -m bench TOPIC [--lengths T,T,…] [--json]        predicted · measured · ratio of one topic
+Exit 0 when every measurement could be made, 1 when a prediction is off, 2 usage, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ def topics():
     return sorted(
         p.stem
         for p in Path(__file__).parent.glob("*.py")
-        if re.search("\ndef (rows|table)\\(", p.read_text(encoding="utf-8"))
+        if re.search("\ndef (rows|table)\\(", p.read_text(encoding="utf-8")) and p.stem not in COMMANDS
     )
 
 
@@ -47,7 +50,17 @@ def parse(argv):
     return parser.parse_args(argv)
 
 
+COMMANDS = ("predict", "measure", "fit", "published")
+
+
 def main(argv=None):
+    argv = sys.argv[1:] if argv is None else argv
+    if argv and argv[0] in COMMANDS:
+        try:
+            return import_module(f"bench.{argv[0]}").main(argv[1:])
+        except ValueError as error:
+            print(error, file=sys.stderr)
+            return 2
     options = parse(argv)
     if options.topic == "oracle":
         from bench.oracle import main as oracle

@@ -23,7 +23,8 @@ from derivations.order import block
 from derivations.training import train
 
 TABLES = {"cpu": Cpu, "cuda": Cuda}
-STATES = {"parameter": "parameters", "buffer": "buffers", "batch": "batch", "optimizer state": "optimizer"}
+STATES = {"parameter": "parameters", "buffer": "buffers", "batch": "batch", "cache": "cache", "workspace": "workspaces",
+          "optimizer state": "optimizer"}  # fmt: skip
 ROOTS = "root of the second moment"  # as many as the optimizer's state has entries of parameters
 
 
@@ -154,9 +155,9 @@ def gathered(a: Architecture, run: Run, plan: Plan) -> dict[str, Any]:
     return extra
 
 
-def flops(m, T: Any, first="step 0: forward") -> dict[str, Any]:
-    """Operations of the products of one step, by phase and kind; `work` holds all steps alike."""
-    found = Counter[tuple[str, str]]()
+def flops(m) -> dict[str, Any]:
+    """Operations of all products run, by phase ("forward", "backward", "again": recomputed) and kind."""
+    found = Counter[str]()
     for _, what, amount, phase in m.work:
-        found[phase, what] += amount
-    return {f"{phase}: {what}": amount for (phase, what), amount in found.items()}
+        found[f"{phase}: {what}"] += amount
+    return dict(found)

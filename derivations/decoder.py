@@ -49,6 +49,8 @@ def explicit(m, q, k, v, dropout):
 
 
 def attend(m, run, q, k, v):
+    if m.past is not None:
+        k, v = m.cached(k), m.cached(v)
     if run.attention == "sdpa":
         out = m.attention(q, k, v, run.dropout)
     else:
@@ -133,6 +135,8 @@ def llama_block(m, a, run, cos, sin, sparse, name, x):
             q = layer(q, f"{name}.q_up", a.H * (c.nope + c.rope))
         plain, turned = m.split(m.heads(q, a.H, c.nope + c.rope), c.nope, c.rope)
         kept, shared = m.split(layer(x, f"{name}.kv_down", c.kv + c.rope), c.kv, c.rope)
+        if m.past is not None:
+            return layer(m.absorbed(q, a), f"{name}.out", a.D)
         kv = layer(norm(m, kept, f"{name}.kv_norm", a, run), f"{name}.kv_up", a.H * (c.nope + c.value))
         k, v = m.split(m.heads(kv, a.H, c.nope + c.value), c.nope, c.value)
         cos, sin = m.to(cos, q.dtype), m.to(sin, q.dtype)
@@ -161,12 +165,15 @@ def llama_block(m, a, run, cos, sin, sparse, name, x):
         out = m.reshape(m.combine(m.mul(product(hidden, down), m.reshape(share, B * T * e.active, 1)), B * T), B, T, D)
         return m.add(out, feed_forward(x, e.shared * e.F, f"{name}.shared")) if e.shared else out
 
+    def before(x, number):
+        return norm(m, x, f"{name}.norm{number}", a, run) if a.before else x
+
     def after(x, number):
         return norm(m, x, f"{name}.after{number}", a, run) if a.after else x
 
     mix = mixture if sparse else feed_forward
-    x = m.add(x, after((latent if a.latent else attention)(norm(m, x, f"{name}.norm1", a, run), cos, sin), 1))
-    return m.add(x, after(mix(norm(m, x, f"{name}.norm2", a, run)), 2))
+    x = m.add(x, after((latent if a.latent else attention)(before(x, 1), cos, sin), 1))
+    return m.add(x, after(mix(before(x, 2)), 2))
 
 
 def blocks(m, a: Architecture, run: Run, x):

@@ -195,6 +195,18 @@ class Elementwise(Machine):
         node = self.node("Repeat", [x], [], lambda given: [self.new((B, G, T, K), dtype, "gradient of heads")])
         return node.of(self.new((B, G * n, T, K), dtype, "repeated heads"))
 
+    # inference
+
+    def last(self, x):
+        """The last position."""
+        B, _, D = x.shape
+        return Tensor(x.storage, (B, 1, D), x.dtype, x.strides, view=True)
+
+    def cached(self, x):
+        """Keys or values of the tokens before this one and of this one, in the cache."""
+        B, G, _, K = x.shape
+        return self.buffer((B, G, self.past + 1, K), x.dtype)
+
     # experts and stages
 
     def chosen(self, x, n):

@@ -151,6 +151,7 @@ class Cpu(Elementwise):
             return found
 
         node = self.node("Grouped", [x, w], [x] * follows[1] + [w] * follows[0], backward)
+        self.reads -= max(experts - rows, 0) * into * shape[1] * BYTES[dtype]  # of experts that nobody takes
         self.count("product", flops)
         return node.of(self.new((rows, shape[1]), dtype, "experts"))
 
@@ -235,6 +236,20 @@ class Cpu(Elementwise):
             return found
 
         return self.node("Attention", [q, k, v], [k, q, v, lse, out], backward).of(out)
+
+    def absorbed(self, q, a):
+        """One token over the latent cache: queries go to the latent space, and what comes back goes on to the values."""
+        B, H, _, c = *q.shape[:1], a.H, 1, a.latent
+        turned = self.new((B, H, 1, c.kv + c.rope), q.dtype, "absorbed")
+        self.count("product", 2 * B * H * c.nope * c.kv)
+        k = self.buffer((B, 1, self.past + 1, c.kv + c.rope), q.dtype)
+        v = self.buffer((B, 1, self.past + 1, c.kv), q.dtype)
+        self.moved += BYTES[q.dtype] * (c.kv * H * (c.nope + c.value) - v.entries)  # kv_up; v lies within k
+        out = self.attention(turned, k, v)
+        self.count("product", 2 * B * H * c.kv * c.value)
+        values = self.new((B, 1, H * c.value), q.dtype, "absorbed")
+        del out, turned
+        return values
 
     def composite_attention(self, q, k, v, dropout):
         """What PyTorch falls back to: queries and keys by the root of the scale each, the mask added as numbers."""

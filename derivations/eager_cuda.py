@@ -128,7 +128,7 @@ class Cuda(Cpu):
         self.count("attention", flops)
         out = self.new((B, H, T, wide), q.dtype, "attention", (T * H * wide, wide, H * wide, 1))
         lse = self.new((B, H, T if flash else -(-T // 32) * 32), "float32", "attention")
-        rows, width, size = -(-T // 128) * 128, -(-K // 32) * 32, BYTES[q.dtype]
+        rows, width, narrow = -(-T // 128) * 128, -(-K // 32) * 32, BYTES[q.dtype]
         states = []
         if flash:
             states = [self.new((n,), "int64", "state of the generator") for n in (2, 1)]
@@ -141,16 +141,17 @@ class Cuda(Cpu):
                 self.new(s, t, "gradient of attention", (s[2] * s[1] * s[3], s[3], s[1] * s[3], 1)) for s, t in kinds
             ]
             if flash:
-                expanded = [B * S * H * K * size] * 2 if G != H else []
+                expanded = [B * S * H * K * narrow] * 2 if G != H else []
                 self.scratch(4 * B * H * rows, 4 * B * rows * H * width, *expanded)
             else:
                 whole = self.take(4 * B * H * T * K, "scratch")
                 sums = self.take(4 * B * H * T, "scratch")
                 self.scratch(4 * B * H * T)
                 self.give(whole, 4 * B * H * T * K)
-                work = self.take(4 * B * H * (rows * width + 16), "scratch")
+                size = 4 * B * H * (rows * width + rows // 16)
+                work = self.take(size, "scratch")
                 self.give(sums, 4 * B * H * T)
-                self.give(work, 4 * B * H * (rows * width + 16))
+                self.give(work, size)
             return found
 
         self.node("Attention", [q, k, v], [k, q, v, lse, out, *states], backward).of(out)
@@ -182,8 +183,8 @@ SCAN = 1279  # bytes of a scan or selection over a few thousand ids, as seen
 
 
 def sorting_bytes(n):
-    """Scratch of a radix sort of n ids with their places: both once more, and the counts."""
-    return 16 * n + 18943
+    """Scratch of a radix sort of n ids with their places, as seen: both once more, and the counts."""
+    return 16 * n + 4 * -(-n // 16) + 16895
 
 
 def column_sum(rows, columns):

@@ -91,7 +91,7 @@ class Machine:
         self.where, self.engine, self.gradients = "", False, {}
         self.graph, self.work, self.moved, self.reads = True, [], 0, 0
         self.kept: set[int] = set()
-        self.region = self.again = None
+        self.region = self.again = self.past = None
 
     def count(self, what, flops):
         """A matrix product, in the phase it runs in."""

@@ -34,7 +34,9 @@ def block(a: Architecture, sparse: bool):
         yield from layer("up", a.F, a.D)
         yield from layer("down", a.D, a.F)
         return
-    found = [*norm("norm1"), *norm("norm2"), *attention_weights(a)]
+    found = [*attention_weights(a)]
+    if a.before:
+        found += [*norm("norm1"), *norm("norm2")]
     if a.after:
         found += [*norm("after1"), *norm("after2")]
     if not sparse:
@@ -84,7 +86,8 @@ def buffers(a: Architecture, run: Run):
     if not is_gpt2(a):
         yield from [((run.positions, a.latent.rope if a.latent else a.K), run.dtype)] * 2
     if run.attention == "explicit":
-        yield (run.positions, run.positions), "bool"
+        size = a.S if is_gpt2(a) else run.positions
+        yield (size, size), "bool"
 
 
 def parameters(a: Architecture, run: Run):

@@ -69,10 +69,10 @@ def train(m, a: Architecture, run: Run, optimizer="adamw", way="loop", steps=2, 
         m.mark(f"step {step}: optimizer")
         m.where = "optimizer"
         OF[optimizer](m, state, way, run)
+        m.mark(f"step {step}: done")
         m.where = "gradients freed"
         for name in state.parameters:
             m.gradients.pop(name, None)
-        m.mark(f"step {step}: done")
     return state
 
 
