@@ -14,8 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bench.options import Setting, parser, setting
-from bench.predict import predict
-from derivations.budget import instants, stream
+from derivations.budget import stream
 
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler announces itself on stderr otherwise
 
@@ -26,7 +25,13 @@ def refuse(s: Setting) -> None:
     """ValueError for what the reference model does not do."""
     a, plan = s.a, s.plan
     gpt2 = a.S != 0 and a.norm == "layer" and a.bias and not a.gated
-    llama = a.S == 0 and a.norm == "rms" and a.gated and a.before and not (a.bias or a.qkv_bias or a.qk_norm or a.after or a.sinks)
+    llama = (
+        a.S == 0
+        and a.norm == "rms"
+        and a.gated
+        and a.before
+        and not (a.bias or a.qkv_bias or a.qk_norm or a.after or a.sinks)
+    )
     if not (gpt2 or llama) or a.experts or a.latent or a.window:
         raise ValueError(f"measure: expected a model built like GPT-2 or Llama, received {s.name}: predict knows more")
     if plan.dp * plan.tp * plan.pp > 1 or s.run.rank:
@@ -42,7 +47,8 @@ def training(s: Setting) -> tuple[Callable[[], Any], Callable[[Callable[[str], A
 
     from reference.decoder import Decoder, Sizes
 
-    a, run, plan, held = s.a, s.run, s.plan, {}
+    a, run, plan = s.a, s.run, s.plan
+    held: dict[str, Any] = {}
     sizes = Sizes("gpt2" if a.S else "llama", a.L, a.D, a.H, a.G, a.K, a.F, a.V, a.S or run.positions,
                   a.tied, run.attention, run.dropout, run.recompute)  # fmt: skip
     backend = SDPBackend.FLASH_ATTENTION if s.dtype != "fp32" else SDPBackend.EFFICIENT_ATTENTION
@@ -96,6 +102,7 @@ def on_cpu(s: Setting) -> tuple[int, list[tuple[str, list[int]]]]:
         step(lambda phase: None)
         held["ids"], held["target"] = ids, target
         gc.collect()
+        gc.disable()  # a cycle that it finds would be released at a time of its choosing
         with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as p:
             scopes: list[Any] = []
 
@@ -107,6 +114,7 @@ def on_cpu(s: Setting) -> tuple[int, list[tuple[str, list[int]]]]:
 
             step(mark)
     finally:
+        gc.enable()
         torch.set_num_threads(threads)
     events = p.profiler.kineto_results.events()
     marks = sorted((e.start_ns(), e.end_ns(), e.name()[7:]) for e in events if e.name().startswith("phase: "))
@@ -138,7 +146,8 @@ def on_cuda(s: Setting, steps: int = 3) -> tuple[dict[str, dict[str, int]], list
     build, step, _held = training(s)
     build()
     found: dict[str, dict[str, int]] = {}
-    phase, history = "", []
+    phase = ""
+    history: list[Any] = []
 
     def mark(name):
         nonlocal phase
@@ -160,28 +169,22 @@ def on_cuda(s: Setting, steps: int = 3) -> tuple[dict[str, dict[str, int]], list
     return found, [sign[e["action"]] * e["size"] for row in history for e in row if e["action"] in sign]
 
 
-def canonical(changes: list[int]) -> list[int]:
-    """A stream with the releases between two requests in order of size: their order changes no peak."""
+def canonical(changes: list[int], scratch: bool = True) -> list[int]:
+    """A stream with the releases between two requests in order of size: their order changes no peak.
+
+    Without scratch, a request is left out together with a release of as much before the next request.
+    """
     out: list[int] = []
     run: list[int] = []
     for size in (*changes, 0):
         if size < 0:
             run.append(size)
-        else:
-            out += [*sorted(run), size]
-            run = []
+            continue
+        while not scratch and out and -out[-1] in run:
+            run.remove(-out.pop())
+        out += [*sorted(run), size]
+        run = []
     return out[:-1]
-
-
-def without_scratch(changes: list[int]) -> list[int]:
-    """A stream without the bytes that are taken and given back at once."""
-    out: list[int] = []
-    for size in changes:
-        if out and size < 0 and out[-1] == -size:
-            out.pop()
-        else:
-            out.append(size)
-    return out
 
 
 def peak(changes, base=0):
@@ -195,7 +198,8 @@ def peak(changes, base=0):
 def predicted_stream(s: Setting, steps: int = 2):
     """Bytes held before the last step, and the changes of each of its phases, as predicted: (size, what, where)."""
     m = stream(s.a, s.run, s.plan, s.device, s.autocast, steps)
-    base, phases, inside = 0, [], False
+    base, inside = 0, False
+    phases: list[tuple[str, list]] = []
     for _key, size, what, where in m.events:
         if _key is None:
             inside = what.startswith(f"step {steps - 1}") and not what.endswith("done")
@@ -216,23 +220,32 @@ def compare_cpu(s: Setting) -> dict[str, Any]:
     own, ours = predicted_stream(s)
     rows = [{"part": "held between steps", "predicted": own, "measured": base}]
     narrow = s.dtype != "fp32"
-    parted, at = "", 0
+    parted, count = "", 0
     level = {"predicted": own, "measured": base}
     for (phase, mine), (_, theirs) in zip(ours, real, strict=True):
         sizes = [size for size, _, _ in mine]
-        theirs_, sizes_ = (without_scratch(x) if narrow else x for x in (theirs, sizes))
-        rows.append({"part": f"peak of {phase}", "predicted": peak(sizes_, level["predicted"]),
-                     "measured": peak(theirs_, level["measured"])})  # fmt: skip
+        left, right = (canonical(x, not narrow) for x in (sizes, theirs))
+        rows.append({"part": f"peak of {phase}", "predicted": peak(left, level["predicted"]),
+                     "measured": peak(right, level["measured"])})  # fmt: skip
         level["predicted"] += sum(sizes)
         level["measured"] += sum(theirs)
-        left, right = canonical(sizes_), canonical(theirs_)
         if not parted and left != right:
-            i = next((i for i, (x, y) in enumerate(zip(left, right, strict=False)) if x != y), min(len(left), len(right)))
-            what = next((f"{what or 'release'} in {where}" for size, what, where in mine if i < len(left) and size == left[i]), "")
+            i = next(
+                (i for i, (x, y) in enumerate(zip(left, right, strict=False)) if x != y), min(len(left), len(right))
+            )
+            what = next(
+                (f"{what or 'release'} in {where}" for size, what, where in mine if i < len(left) and size == left[i]),
+                "",
+            )
             parted = (f"{phase}, event {i}: predicted {left[i] if i < len(left) else 'nothing'} ({what}), "
                       f"measured {right[i] if i < len(right) else 'nothing'}")  # fmt: skip
-        at += len(theirs)
-    return {"rows": [ratio(row) for row in rows], "events": at, "streams part at": parted, "scratch set aside": narrow}
+        count += len(theirs)
+    return {
+        "rows": [ratio(row) for row in rows],
+        "events": count,
+        "streams part at": parted,
+        "scratch set aside": narrow,
+    }
 
 
 def compare_cuda(s: Setting) -> dict[str, Any]:
@@ -259,6 +272,7 @@ def ratio(row):
 def main(argv: list[str]) -> int:
     p = parser("measure", "The same step, run and measured.")
     p.add_argument("--compare", action="store_true", help="beside the prediction, and where the streams part")
+    p.add_argument("--plot", metavar="FILE", help="SVG: bytes over the step as predicted, and the measured peaks")
     options = p.parse_args(argv)
     s = setting(options)
     refuse(s)
@@ -283,5 +297,12 @@ def main(argv: list[str]) -> int:
             print(f"  {found['events']:,} events; the streams part at {same}")
         if found.get("scratch set aside"):
             print("  scratch that an operation takes and gives back at once is set aside on both sides")
+    if options.plot:
+        from bench.plot import timeline
+
+        words = "peak of " if s.device == "cpu" else "requested, "
+        peaks = [(row["part"].removeprefix(words), row["measured"]) for row in found["rows"] if words in row["part"]]
+        m = stream(s.a, s.run, s.plan, s.device, s.autocast)
+        timeline(m, f"{s.name}, {s.run.B} × {s.run.T}, {s.dtype}", options.plot, peaks)
     off = any(row["predicted"] != row["measured"] for row in found["rows"]) if s.device == "cpu" else False
     return 1 if options.compare and off else 0

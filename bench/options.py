@@ -78,9 +78,13 @@ def setting(options: argparse.Namespace) -> Setting:
     if not 0 <= options.dropout < 1:
         raise ValueError(f"--dropout: expected a number from 0 to below 1, received {options.dropout}")
     if a.S and options.seq > a.S:
-        raise ValueError(f"--seq: expected at most the {a.S} positions that {options.model} has, received {options.seq}")
+        raise ValueError(
+            f"--seq: expected at most the {a.S} positions that {options.model} has, received {options.seq}"
+        )
     if options.batch * options.seq * max(a.V, a.F, a.D) > 2**56:
-        raise ValueError(f"--batch: expected fewer than 2**56 numbers in a tensor, received {options.batch} × {options.seq}")
+        raise ValueError(
+            f"--batch: expected fewer than 2**56 numbers in a tensor, received {options.batch} × {options.seq}"
+        )
     if options.zero and options.dp == 1:
         raise ValueError(f"--zero {options.zero}: expected --dp above 1, the processes that share, received 1")
     options.device = options.device or ("cuda" if options.dtype == "bf16" or options.attention == "flash" else "cpu")

@@ -30,3 +30,74 @@ def draw(rows, title: str, path: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     figure.subplots_adjust(right=0.72)
     figure.savefig(path, metadata={"Date": None}, bbox_inches="tight")
+
+
+PARTS = ("parameters", "buffers", "batch", "optimizer", "workspaces", "gradients", "activations", "temporaries")
+INK = {"parameters": "#3b3b3b", "optimizer": "#7a7a7a", "gradients": "#b07aa1", "activations": "#4e79a7",
+       "temporaries": "#f28e2b", "workspaces": "#c9c9c9", "buffers": "#c9c9c9", "batch": "#c9c9c9"}  # fmt: skip
+
+
+def timeline(m, title: str, path: str, measured=()) -> None:
+    """An SVG of the last step, event by event: parts stacked as predicted, with what each holds at the peak.
+
+    `measured` holds (phase, bytes), drawn as circles. What is too small to be seen makes no step along the axis.
+    """
+    rows, phases = levels(m)
+    total = [sum(row) / 2**30 for row in rows]
+    peak = max(range(len(rows)), key=total.__getitem__)
+    figure = Figure(figsize=(9, 4.2))
+    axes = figure.subplots()
+    base = [0.0] * len(rows)
+    labels = []
+    for name, column in zip(PARTS, zip(*rows, strict=True), strict=True):
+        top = [b + n / 2**30 for b, n in zip(base, column, strict=True)]
+        axes.fill_between(range(len(rows)), base, top, color=INK[name], lw=0, step="post")
+        if max(column) > max(total) * 2**30 / 500:
+            labels.append((name, column[peak]))
+        base = top
+    for line, (name, size) in enumerate(reversed(labels)):
+        axes.text(1.02, 0.9 - 0.075 * line, f"{name} {size / 2**30:,.2f}", color=INK[name], transform=axes.transAxes)
+    axes.text(1.02, 0.98, f"GiB at the peak, {total[peak]:,.2f}", transform=axes.transAxes)
+    axes.plot(peak, total[peak], "v", ms=4, color="black", clip_on=False)
+    ends = [start for start, _ in phases[1:]] + [len(rows)]
+    for (start, name), end in zip(phases, ends, strict=True):
+        axes.axvline(start, color="black", lw=0.4)
+        if end - start > len(rows) / 20:
+            axes.text((start + end) / 2, -0.06, name, transform=axes.get_xaxis_transform(), ha="center")
+        for phase, size in measured:
+            if phase == name:
+                axes.plot(
+                    max(range(start, end), key=total.__getitem__), size / 2**30, "o", ms=7, color="black", mfc="none"
+                )
+    axes.set_xlim(0, len(rows))
+    axes.set_ylim(0, max(total) * 1.05)
+    axes.set_xticks([])
+    axes.set_ylabel("GiB")
+    axes.set_title(
+        title + (": predicted, circles measured peaks" if measured else ": predicted"), loc="left", fontsize=11
+    )
+    axes.spines[["top", "right", "bottom"]].set_visible(False)
+    figure.subplots_adjust(right=0.72)
+    figure.savefig(path, metadata={"Date": None}, bbox_inches="tight")
+
+
+def levels(m):
+    """(bytes of every part after each event of the last step, where its phases begin); small events are joined."""
+    from derivations.budget import categories
+
+    parts, live, phase = categories(m), dict.fromkeys(PARTS, 0), ""
+    last = max(what for key, _, what, _ in m.events if key is None and "forward" in what)[:6]
+    rows: list[tuple[int, ...]] = []
+    phases: list[tuple[int, str]] = []
+    for key, size, what, _ in m.events:
+        if key is None:
+            if phase and what.endswith("done"):
+                break
+            phase = what.partition(": ")[2] if what.startswith(last) else ""
+            if phase:
+                phases.append((len(rows), phase))
+        else:
+            live[parts[key]] += size
+            if phase and (len(rows) == phases[-1][0] or abs(sum(live.values()) - sum(rows[-1])) > sum(rows[-1]) / 2000):
+                rows.append(tuple(live.values()))
+    return rows, phases

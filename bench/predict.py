@@ -1,4 +1,4 @@
-"""What a training step, or inference, will take: python -m bench predict MODEL [--batch B --seq T …] [--json] [--plot F].
+"""What a training step, or inference, will take: python -m bench predict MODEL [--batch B --seq T …] [--json].
 
 Bytes are requested of the allocator; on cuda the allocated and reserved ones follow by replaying its rules. Nothing is
 typed twice: all of it is read off one run of the model over shapes (derivations.budget).
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import sys
-from math import prod
 from typing import Any
 
 from bench.options import Setting, parser, setting
@@ -141,6 +140,9 @@ def main(argv: list[str]) -> int:
         from bench.plot import timeline
 
         m = stream(s.a, s.run, s.plan, s.device, s.autocast)
-        timeline(m.events, f"{s.name}, {s.run.B} × {s.run.T}, {s.dtype}", options.plot)
+        try:
+            timeline(m, f"{s.name}, {s.run.B} × {s.run.T}, {s.dtype}", options.plot)
+        except OSError as error:
+            raise ValueError(f"--plot {options.plot}: cannot be written: {error.strerror}") from None
         print(f"wrote {options.plot}", file=sys.stderr)
     return 0

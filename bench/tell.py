@@ -32,33 +32,43 @@ def bars(parts: dict[str, int]) -> None:
 
 
 def tell(r: dict[str, Any]) -> None:
-    mixed = r["active parameters"] != r["parameters"]
-    active = f" ({r['active parameters']:,} active)" if mixed else ""
-    print(f"{r['model']}: {r['parameters']:,} parameters{active} · batch {r['batch']} × {r['seq']} · {r['dtype']} · {r['table']}")
-    if "trained here" in r and (r["frozen here"] or r["trained here"] != r["parameters"]):
+    count, active = r["parameters"], r["active parameters"]
+    print(f"{r['model']}: {count:,} parameters" + f" ({active:,} active)" * (active != count)
+          + f" · batch {r['batch']} × {r['seq']} · {r['dtype']} · {r['table']}")  # fmt: skip
+    if r.get("frozen here") or r.get("trained here", count) != count:
         print(f"here: {r['trained here']:,} trained, {r['frozen here']:,} frozen")
-    print(f"\npeak {r['peak']:,} bytes ({size(r['peak'])}) at {r['binding']}")
+    print(f"\npeak {exactly(r['peak'])} at {r['binding']}")
     bars(r["parts"])
     if "reserved" in r:
-        print(f"\nallocated {r['allocated']:,} ({size(r['allocated'])}), reserved {r['reserved']:,} ({size(r['reserved'])})")
+        print(f"\nallocated {exactly(r['allocated'])}, reserved {exactly(r['reserved'])}")
     if "phases" in r:
         print("\nhighest in each phase")
         for phase in r["phases"]:
-            print(f"  {phase['phase']:<22} {phase['peak']:>20,}  {size(phase['peak']):>11}  {phase['instant']} ({phase['where']})")
+            at = f"{phase['instant']} ({phase['where']})"
+            print(f"  {phase['phase']:<22} {phase['peak']:>20,}  {size(phase['peak']):>11}  {at}")
         print("\nkept for the backward pass, by what made it")
         bars(r["saved"])
-    f = r["flops"]
-    print()
-    if "model" in f:
-        print(f"FLOPs a batch: model {f['model']:,} ({power(f['model'])}FLOP) · causal {f['causal']:,} · hardware {f['hardware']:,}")
-        print("  model counts every score; causal what the mask leaves; hardware adds what is computed again")
-        moved = f["bytes moved"]
-        print(f"bytes moved, at least: {moved:,} ({size(moved)}); {f['hardware'] / max(moved, 1):.1f} FLOP a byte")
-    else:
-        print(f"FLOPs: {f['forward']:,} ({power(f['forward'])}FLOP); bytes moved, at least: {f['bytes moved']:,} "
-              f"({size(f['bytes moved'])}); {f['forward'] / max(f['bytes moved'], 1):.1f} FLOP a byte")  # fmt: skip
-        print(f"cache: {r['cache']:,} bytes ({size(r['cache'])})")
+    operations(r["flops"])
+    if "cache" in r:
+        print(f"cache: {exactly(r['cache'])}")
     print(f"cache of keys and values: {r['cache per token']:,} bytes a token")
     print(f"left out: {r['left out']}")
     if "unmeasured" in r:
         print(f"note: {r['unmeasured']}")
+
+
+def exactly(n: int) -> str:
+    return f"{n:,} bytes ({size(n)})"
+
+
+def operations(f: dict[str, Any]) -> None:
+    """FLOPs and bytes moved."""
+    work = f.get("hardware", f.get("forward", 0))
+    if "model" in f:
+        model, causal = f["model"], f["causal"]
+        print(f"\nFLOPs a step: model {model:,} ({power(model)}FLOP) · causal {causal:,} · hardware {work:,}")
+        print("  model counts every score; causal what the mask leaves; hardware adds what is computed again")
+    else:
+        print(f"\nFLOPs: {work:,} ({power(work)}FLOP)")
+    moved = f["bytes moved"]
+    print(f"bytes moved, at least: {exactly(moved)}; {work / max(moved, 1):.1f} FLOP a byte")

@@ -143,13 +143,15 @@ def saved(m, phase="step 1: backward") -> Counter[str]:
 
 def gathered(a: Architecture, run: Run, plan: Plan) -> dict[str, Any]:
     """What ZeRO needs for a moment: at stage 3 two blocks whole, from stage 2 on the largest gradient whole."""
-    mine, part = shard(a, run, plan)
+    mine, _ = shard(a, run, plan)
     sizes = [prod(shape) * BYTES[run.dtype] for sparse in {False, bool(a.experts)} for _, shape in block(mine, sparse)]
     extra = {}
     if plan.zero >= 3:
-        extra["gathered parameters"] = 2 * max(
-            sum(prod(shape) for _, shape in block(mine, sparse)) for sparse in {False, bool(a.experts)}
-        ) * BYTES[run.dtype]
+        extra["gathered parameters"] = (
+            2
+            * max(sum(prod(shape) for _, shape in block(mine, sparse)) for sparse in {False, bool(a.experts)})
+            * BYTES[run.dtype]
+        )
     if plan.zero >= 2:
         extra["gradient bucket"] = max(sizes)
     return extra

@@ -118,9 +118,7 @@ def llama_block(m, a, run, cos, sin, sparse, name, x):
 
     def attention(x, cos, sin):
         part = partial(linear, m, run=run, biased=a.bias or a.qkv_bias)
-        q, k, v = (
-            m.heads(part(x, f"{name}.{to}", n * a.K), n, a.K) for to, n in (("q", a.H), ("k", a.G), ("v", a.G))
-        )
+        q, k, v = (m.heads(part(x, f"{name}.{to}", n * a.K), n, a.K) for to, n in (("q", a.H), ("k", a.G), ("v", a.G)))
         if a.qk_norm:
             q, k = norm(m, q, f"{name}.q_norm", a, run), norm(m, k, f"{name}.k_norm", a, run)
         cos, sin = m.to(cos, q.dtype), m.to(sin, q.dtype)

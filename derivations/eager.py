@@ -101,7 +101,7 @@ class Elementwise(Machine):
 
         def fit(gradients):
             for i, (small, own) in enumerate(kinds):
-                if small != shape:
+                if len(small) != len(shape) or small != shape:
                     gradients[i] = self.new(small, own, "reduced gradient")
                 elif own != dtype:
                     gradients[i] = self.converted_back(gradients[i], own)
@@ -173,9 +173,7 @@ class Elementwise(Machine):
     def masked_fill(self, x):
         """The mask is a buffer of the model."""
         mask = Tensor(None, x.shape[-2:], "bool")
-        node = self.node(
-            "MaskedFill", [x], [mask], lambda given: [self.like(given[0], "gradient of masked scores")]
-        )
+        node = self.node("MaskedFill", [x], [mask], lambda given: [self.like(given[0], "gradient of masked scores")])
         return node.of(self.like(x, "masked scores"))
 
     def dropout(self, x, p):
@@ -213,8 +211,8 @@ class Elementwise(Machine):
         """The n largest of every row, with their places."""
         rows = (*x.shape[:-1], n)
         places = self.new(rows, "int64", "choice of experts")
-        node = self.node("TopK", [x], [places], lambda given: [self.new(x_shape, dtype, "gradient of a choice")])
-        x_shape, dtype = x.shape, x.dtype
+        shape, dtype = x.shape, x.dtype
+        node = self.node("TopK", [x], [places], lambda given: [self.new(shape, dtype, "gradient of a choice")])
         return node.of(self.new(rows, dtype, "choice of experts"))
 
     def gather(self, x, n):

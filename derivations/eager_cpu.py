@@ -17,7 +17,7 @@ GENERATOR = 5056  # bytes of the state of the CPU's random generator, which a ch
 class Cpu(Elementwise):
     table = "cpu-eager, torch 2.13"
     float_buffers = ""  # the dtype of tables of positions, where it is not that of the parameters
-    states = (GENERATOR,)
+    states: tuple[int, ...] = (GENERATOR,)
 
     def __init__(self, autocast=False, threads=1):
         super().__init__()
@@ -70,10 +70,18 @@ class Cpu(Elementwise):
         b, w, given = self.operand(b), self.operand(w), self.operand(x)
         *lead, into = x.shape
         rows, dtype, shape = prod(lead), given.dtype, w.shape
-        flat = self.reshape(given, rows, into)
+
+        def transposed():
+            node = self.node("T", [w], [], lambda given: [alias(given[0], shape)])
+            return node.of(Tensor(w.storage, shape[::-1], dtype, view=True))
+
+        if b is None:  # the views are made in this order, and walked in the opposite one
+            turned = transposed()
+            flat = self.reshape(given, rows, into)
+        else:
+            flat = self.reshape(given, rows, into)
+            turned = transposed()
         del given
-        turned = Tensor(w.storage, shape[::-1], dtype, view=True)
-        self.node("T", [w], [], lambda given: [alias(given[0], shape)]).of(turned)
 
         def of_x():
             if not follows[0]:
@@ -238,8 +246,8 @@ class Cpu(Elementwise):
         return self.node("Attention", [q, k, v], [k, q, v, lse, out], backward).of(out)
 
     def absorbed(self, q, a):
-        """One token over the latent cache: queries go to the latent space, and what comes back goes on to the values."""
-        B, H, _, c = *q.shape[:1], a.H, 1, a.latent
+        """One token over the latent cache: queries go to the latent space, what comes back goes on to the values."""
+        B, H, c = q.shape[0], a.H, a.latent
         turned = self.new((B, H, 1, c.kv + c.rope), q.dtype, "absorbed")
         self.count("product", 2 * B * H * c.nope * c.kv)
         k = self.buffer((B, 1, self.past + 1, c.kv + c.rope), q.dtype)
@@ -293,7 +301,9 @@ class Cpu(Elementwise):
         shape, dtype = logs.shape, logs.dtype
         loss, weight = self.new((), dtype, "loss"), self.new((), dtype, "loss")
         saved = [logs, self.ids(rows), weight]
-        return self.node("Nll", [logs], saved, lambda given: [self.new(shape, dtype, "gradient of the logits")]).of(loss)
+        return self.node("Nll", [logs], saved, lambda given: [self.new(shape, dtype, "gradient of the logits")]).of(
+            loss
+        )
 
     def entering_loss(self, z):
         """In float32 under autocast."""

@@ -7,7 +7,6 @@ Layers that see a window keep no more than the window. The logits are those of t
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 from derivations.architecture import Architecture
@@ -39,7 +38,7 @@ def generate(a: Architecture, run: Run, mode: str, cache: int, table="cpu", auto
     m.graph = False
     m.state = build(m, a, run)
     m.where = "cache"
-    m.held = [Storage(m, BYTES[run.dtype] * n, "cache") for n in cache_entries(a, run.B, cache)]
+    m.state.batch = [Storage(m, BYTES[run.dtype] * n, "cache") for n in cache_entries(a, run.B, cache)]
     m.mark(mode)
     step = run if mode == "prefill" else Run(run.B, 1, run.attention, dtype=run.dtype, positions=run.positions)
     m.past = None if mode == "prefill" else cache
@@ -47,6 +46,6 @@ def generate(a: Architecture, run: Run, mode: str, cache: int, table="cpu", auto
     m.where = "head"
     x = norm(m, m.last(x), "norm", a, step)
     head = parameter(m, "tokens.weight" if a.tied else "head.weight", (a.V, a.D), step)
-    m.logits = m.linear(x, head)
+    m.state.logits = m.linear(x, head)
     m.mark("done")
     return m

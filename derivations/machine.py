@@ -58,11 +58,11 @@ class Tensor:
 class Node:
     """One step of the graph: what it keeps, where its gradients go, and how it makes them of those it is given."""
 
-    __slots__ = ("backward", "edges", "late", "machine", "name", "order", "outputs", "saved")
+    __slots__ = ("backward", "edges", "late", "machine", "name", "order", "outputs", "saved", "where")
 
     def __init__(self, machine, order, name, edges, saved, backward, outputs, late):
         self.machine, self.order, self.name, self.edges, self.saved = machine, order, name, edges, saved
-        self.backward, self.outputs, self.late = backward, outputs, late
+        self.backward, self.outputs, self.late, self.where = backward, outputs, late, machine.where
 
     def of(self, *results):
         """Make the results its outputs; without an order the node is no part of the graph, and they have none."""
@@ -73,7 +73,7 @@ class Node:
         return results if len(results) > 1 else results[0]
 
 
-class Enough(Exception):  # noqa: N818 (no error: recomputation has found the last tensor it is asked for)
+class Enough(Exception):
     pass
 
 
@@ -87,11 +87,17 @@ class Machine:
     """
 
     def __init__(self):
-        self.events, self.keys, self.orders = [], count(), count()
-        self.where, self.engine, self.gradients = "", False, {}
-        self.graph, self.work, self.moved, self.reads = True, [], 0, 0
+        self.events: list[tuple[Any, Any, str, str]] = []
+        self.keys, self.orders = count(), count()
+        self.where, self.engine = "", False
+        self.gradients: dict[str, Tensor] = {}
+        self.graph, self.moved, self.reads = True, 0, 0
+        self.work: list[tuple[str, str, Any, str]] = []
         self.kept: set[int] = set()
-        self.region = self.again = self.past = None
+        self.region: Any = None
+        self.again: Any = None
+        self.past: Any = None
+        self.state: Any = None
 
     def count(self, what, flops):
         """A matrix product, in the phase it runs in."""
@@ -178,10 +184,12 @@ class Machine:
         waiting, weights = self._count(root)
         buffers: dict[int, list] = {id(root): [self.new(loss.shape, loss.dtype, "gradient of the loss")]}
         seed = buffers[id(root)][0]
-        ready, held, root = [(-root.order, root)], {}, None
+        held: dict[str, Tensor] = {}
+        ready, root = [(-root.order, root)], None
         while ready:
             node = heapq.heappop(ready)[1]
-            self.where = f"{node.name} backward"
+            self.where = f"{node.name} backward, {node.where}"
+            complete: dict[str, Tensor] = {}
             out = self._gradients(node, buffers.pop(id(node)))
             for i, edge in enumerate(node.edges):
                 gradient, out[i] = out[i], None
@@ -192,11 +200,7 @@ class Machine:
                     gradient = gradient if old is None else self._sum(old, gradient)
                     old = None
                     weights[edge] -= 1
-                    if weights[edge]:
-                        held[edge] = gradient
-                    elif edge not in self.gradients:  # else it is added there, in place
-                        self.gradients[edge] = gradient
-                        self.kept.add(gradient.storage.key)
+                    (held if weights[edge] else complete).update({edge: gradient})
                 else:
                     target, index = edge
                     buffer = buffers.setdefault(id(target), [None] * target.outputs)
@@ -208,7 +212,14 @@ class Machine:
                         heapq.heappush(ready, (-target.order, target))
                     target = buffer = None
                 gradient = None
-            node.edges, node, edge = [], None, None
+            for weight, gradient in complete.items():
+                if weight not in self.gradients:  # else it is added there, in place
+                    self.gradients[weight] = gradient
+                    self.kept.add(gradient.storage.key)
+            node.edges = []
+            complete.clear()
+            gradient = None
+            del node, edge
         self.engine = False
         del seed
 
@@ -326,4 +337,3 @@ def _closer(tensors, shape, a, b) -> int:
         if t.shape[a - lead] > t.shape[b - lead]:
             return 1
     return 0
-

@@ -1,4 +1,4 @@
-r"""Every parameter and buffer of the model by name, in the order in which the modules of reference/decoder.py hold them.
+r"""Every parameter and buffer of the model by name, in the order of the modules of reference/decoder.py.
 
 The order matters to the caching allocator only; names and shapes are those that derivations.decoder asks for.
 """
@@ -43,7 +43,7 @@ def block(a: Architecture, sparse: bool):
         found += feed_forward_weights(a, a.F)
     found.sort(key=lambda item: LLAMA.index(n) if (n := item[0].split(".")[0]) in LLAMA else len(LLAMA))
     yield from found
-    if sparse:
+    if sparse and a.experts:
         e = a.experts
         yield "router.weight", (e.E, a.D)
         if e.biased:

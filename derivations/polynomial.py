@@ -43,7 +43,7 @@ class Sized(int):
         """Exact where the divisor divides every coefficient, or is a single letter of every monomial."""
         divisor, quotient = terms(other), {}
         if len(divisor) == 1:
-            (letters_, by), = divisor.items()
+            ((letters_, by),) = divisor.items()
             for m, c in self.terms.items():
                 rest = list(m)
                 for letter in letters_:
@@ -108,6 +108,4 @@ def expression(polynomial: Terms):
     """As a SymPy expression in positive integers."""
     from sympy import Add, Mul, Symbol
 
-    return Add(
-        *(Mul(c, *(Symbol(x, integer=True, positive=True) for x in m)) for m, c in polynomial.items())
-    )
+    return Add(*(Mul(c, *(Symbol(x, integer=True, positive=True) for x in m)) for m, c in polynomial.items()))

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import prod
+from typing import Any
 
 from derivations.architecture import Architecture
 from derivations.decoder import Run, loss
-from derivations.order import adapters, buffers, weights
 from derivations.machine import BYTES, Storage
+from derivations.order import adapters, buffers, weights
 
 OPTIMIZERS = ("sgd", "momentum", "adam", "adamw")
 WAYS = ("loop", "foreach", "fused")
@@ -28,6 +29,7 @@ class State:
     buffers: list = field(default_factory=list)
     batch: list = field(default_factory=list)
     optimizer: dict = field(default_factory=dict)
+    logits: Any = None
 
 
 def build(m, a: Architecture, run: Run) -> State:
@@ -101,7 +103,7 @@ def _adam(m, state, way, run, numbers=2):
             _number(m, "float32")
     elif way == "foreach":
         m.scratch(*m.foreach_count())
-        for _ in range(numbers * len(sizes)):
+        for _ in range((numbers - 1) * len(sizes)):
             _number(m, run.dtype)
         roots = [Storage(m, size, "root of the second moment") for size in sizes]
         for _ in range(2 * len(sizes)):
@@ -125,7 +127,7 @@ def _adam(m, state, way, run, numbers=2):
 
 def _adamw(m, state, way, run):
     """Adam, and one more product in place, which decays the parameters."""
-    _adam(m, state, way, run, numbers=3 if way == "loop" else 2)
+    _adam(m, state, way, run, numbers=3)
 
 
 def _number(m, dtype):

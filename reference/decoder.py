@@ -4,8 +4,8 @@ r"""A decoder in the two forms that are trained most: GPT-2's and Llama's.
 
 GPT-2 adds learned positions, centres its norms and bends with GELU; Llama turns queries and keys, and gates.
 Attention is `explicit` (the scores are a tensor, as in reference.attention) or `sdpa` (PyTorch's fused function).
-`recompute="full"` keeps the input of each block only, and runs the block again in the backward pass; "selective" does so
-with attention alone, keeping queries, keys and values.
+`recompute="full"` keeps the input of each block only, and runs the block again in the backward pass; "selective" does
+so with attention alone, keeping queries, keys and values.
 
 Derivation derivations/decoder.py: the same text over shapes in place of tensors, which predicts what it costs.
 """
@@ -83,6 +83,7 @@ def attend(q, k, v, sizes: Sizes, mask: Tensor | None, dropout: float) -> Float[
         if sizes.G < sizes.H:
             k, v = (x.repeat_interleave(sizes.H // sizes.G, 1) for x in (k, v))
         T = q.shape[2]
+        assert mask is not None
         out = explicit(q, k, v, mask[:T, :T], dropout)
     return out.transpose(1, 2).flatten(2)
 
@@ -145,6 +146,10 @@ class LlamaBlock(nn.Module):
 class Decoder(nn.Module):
     """Token ids "B T" to logits "B T V", or with targets "B T" to their mean cross-entropy."""
 
+    cos: Tensor
+    sin: Tensor
+    mask: Tensor | None
+
     def __init__(self, sizes: Sizes, base: float = 10000.0):
         super().__init__()
         self.sizes, gpt2 = sizes, sizes.form == "gpt2"
@@ -166,12 +171,14 @@ class Decoder(nn.Module):
 
     def forward(self, ids: Int[Tensor, "B T"], target: Int[Tensor, "B T"] | None = None):
         T, x = ids.shape[1], self.tokens(ids)
+        given: tuple[Tensor | None, ...] = (self.mask,)
         if self.sizes.form == "gpt2":
             x = x + self.positions(torch.arange(T, device=ids.device))
-            x, given = F.dropout(x, self.sizes.dropout * self.training), (self.mask,)
+            x = F.dropout(x, self.sizes.dropout * self.training)
         else:
-            given = (self.cos[:T], self.sin[:T], self.mask)
+            given = self.cos[:T], self.sin[:T], self.mask
+        full = self.sizes.recompute == "full"
         for block in self.blocks:
-            x = checkpoint(block, x, *given, use_reentrant=False) if self.sizes.recompute == "full" else block(x, *given)
+            x = checkpoint(block, x, *given, use_reentrant=False) if full else block(x, *given)
         logits = self.head(self.norm(x))
         return logits if target is None else F.cross_entropy(logits.flatten(0, 1), target.flatten())
