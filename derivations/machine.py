@@ -210,7 +210,7 @@ class Machine:
                     waiting[id(target)] -= 1
                     if not waiting[id(target)]:
                         heapq.heappush(ready, (-target.order, target))
-                    target = buffer = None
+                    del target, buffer
                 gradient = None
             for weight, gradient in complete.items():
                 if weight not in self.gradients:  # else it is added there, in place
@@ -218,8 +218,7 @@ class Machine:
                     self.kept.add(gradient.storage.key)
             node.edges = []
             complete.clear()
-            gradient = None
-            del node, edge
+            del node, edge, gradient
         self.engine = False
         del seed
 
