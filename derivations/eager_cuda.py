@@ -105,9 +105,9 @@ class Cuda(Cpu):
         gradient = self.new(shape, dtype, "gradient of an embedding")
         most = min(n, shape[0])
         order += [index(n), index(1)]
-        self.scratch(8 * n, SCAN)
+        self.scratch(8 * n, scanning_bytes(n))
         order += [index(most), index(most)]
-        self.scratch(SCAN)
+        self.scratch(scanning_bytes(n))
         order.append(index(1))
         parts = n // 10 + most
         order.append(index(parts))
@@ -179,12 +179,14 @@ class Cuda(Cpu):
         return self.to(logs, "float32") if self.autocast else logs
 
 
-SCAN = 1279  # bytes of a scan or selection over a few thousand ids, as seen
-
-
 def sorting_bytes(n):
-    """Scratch of a radix sort of n ids with their places, as seen: both once more, and the counts."""
-    return 16 * n + 4 * -(-n // 16) + 16895
+    """Scratch of a radix sort of n ids with their places, as seen: both once more, and counts for every 4096 ids."""
+    return 16 * n + 1024 * -(-n // 4096) + 16895
+
+
+def scanning_bytes(n):
+    """Scratch of a scan or a selection over n ids, as seen for 4096 to 8192 and for 32768 of them."""
+    return 1279 if n <= 8192 else 1791
 
 
 def column_sum(rows, columns):
