@@ -47,6 +47,8 @@ def changes(s: Setting):
         yield "--recompute full: blocks keep their inputs only", replace(s, run=replace(run, recompute="full"))
     if run.recompute == "none" and run.attention == "explicit":
         yield "--recompute selective: attention is computed again", replace(s, run=replace(run, recompute="selective"))
+    if run.chunks == 1:
+        yield "--chunks 8: logits for an eighth of the rows at once", replace(s, run=replace(run, chunks=8))
     if s.dtype != "bf16" and s.device == "cuda":
         yield (
             "--dtype bf16: weights, gradients and moments too",

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bench.options import Setting, parser, setting
-from derivations.budget import stream
+from derivations.budget import TABLES, stream
 
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler announces itself on stderr otherwise
 
@@ -50,7 +50,7 @@ def training(s: Setting) -> tuple[Callable[[], Any], Callable[[Callable[[str], A
     a, run, plan = s.a, s.run, s.plan
     held: dict[str, Any] = {}
     sizes = Sizes("gpt2" if a.S else "llama", a.L, a.D, a.H, a.G, a.K, a.F, a.V, a.S or run.positions,
-                  a.tied, run.attention, run.dropout, run.recompute)  # fmt: skip
+                  a.tied, run.attention, run.dropout, run.recompute, run.chunks)  # fmt: skip
     backend = SDPBackend.FLASH_ATTENTION if s.dtype != "fp32" else SDPBackend.EFFICIENT_ATTENTION
 
     def build():
@@ -280,6 +280,10 @@ def main(argv: list[str]) -> int:
 
     if s.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("--device cuda: expected a CUDA device, found none: not run")
+    version = TABLES[s.device].table.rpartition(" ")[2]
+    if options.compare and not torch.__version__.startswith(f"{version}."):
+        raise ValueError(f"--compare: expected torch {version}, whose rules the {s.device} table holds, received "
+                         f"{torch.__version__}: not run")  # fmt: skip
     found = (compare_cuda if s.device == "cuda" else compare_cpu)(s)
     device = torch.cuda.get_device_name() if s.device == "cuda" else "CPU"
     result = {"model": s.name, "batch": s.run.B, "seq": s.run.T, "dtype": s.dtype, "device": device,

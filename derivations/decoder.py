@@ -19,6 +19,7 @@ class Run:
     """How a model is run: B sequences of T tokens, and what PyTorch is told.
 
     recompute  "full": blocks keep their inputs; "selective": attention keeps queries, keys and values
+    chunks     of the loss, whose logits are computed again for one part of the rows after the other
     dtype      of the parameters; autocast is the machine's business
     positions  how many the model's tables and masks hold
     rank       of adapters beside every matrix of a block, whose own weights are frozen; 0: none
@@ -30,6 +31,7 @@ class Run:
     attention: str = "sdpa"
     dropout: float = 0.0
     recompute: str = "none"
+    chunks: int = 1
     dtype: str = "float32"
     positions: Any = 0
     rank: Any = 0
@@ -206,8 +208,21 @@ def loss(m, a: Architecture, run: Run):
         return x
     m.where = "head"
     head = parameter(m, "tokens.weight" if a.tied else "head.weight", (a.V, a.D), run)
+    if run.chunks > 1:
+        return chunked_loss(m, m.reshape(norm(m, x, "norm", a, run), run.B * run.T, a.D), head, run.chunks)
     logits = m.linear(norm(m, x, "norm", a, run), head)
     return m.cross_entropy(logits)
+
+
+def chunked_loss(m, x, head, chunks):
+    total = m.new((), "float32", "loss")
+    for rows in m.split_rows(x, -(-x.shape[0] // chunks)):
+        total = m.add(total, m.checkpoint(partial(summed_loss, m, head), rows))
+    return m.scale(total)
+
+
+def summed_loss(m, head, x):
+    return m.cross_entropy(m.linear(x, head))
 
 
 def step(m, a: Architecture, run: Run):

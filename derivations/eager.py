@@ -74,6 +74,19 @@ class Elementwise(Machine):
         node = self.node("Split", [x], [], lambda given: [self.new(shape, dtype, "joined gradients")], None, len(parts))
         return node.of(*parts)
 
+    def split_rows(self, x, size):
+        """Parts of so many rows, the last one of what is left."""
+        (rows, D), dtype = x.shape, x.dtype
+        parts = [
+            Tensor(x.storage, (min(size, rows - start), D), dtype, x.strides, view=True)
+            for start in range(0, rows, size)
+        ]
+
+        def backward(given):
+            return [self.new((rows, D), dtype, "joined gradients")]
+
+        return list(self.node("Split", [x], [], backward, None, len(parts)).of(*parts))
+
     def expand(self, x, n):
         """One head seen as n; the gradient is the sum over them."""
         shape, dtype = x.shape, x.dtype
@@ -123,7 +136,7 @@ class Elementwise(Machine):
 
         def fit(gradients):
             for i, (small, wanted) in enumerate(kinds):
-                if wanted and small != shape:
+                if wanted and (len(small) != len(shape) or small != shape):
                     gradients[i] = self.new(small, dtype, "reduced gradient")
 
         node = self.node("Mul", [a, b], [x for x, other in ((b, a), (a, b)) if other.edge], backward, fit)

@@ -5,7 +5,8 @@ r"""A decoder in the two forms that are trained most: GPT-2's and Llama's.
 GPT-2 adds learned positions, centres its norms and bends with GELU; Llama turns queries and keys, and gates.
 Attention is `explicit` (the scores are a tensor, as in reference.attention) or `sdpa` (PyTorch's fused function).
 `recompute="full"` keeps the input of each block only, and runs the block again in the backward pass; "selective" does
-so with attention alone, keeping queries, keys and values.
+so with attention alone, keeping queries, keys and values. With `chunks` the loss is the sum over so many parts of the
+rows, whose logits are computed again in the backward pass: no more than a part of them is ever in memory.
 
 Derivation derivations/decoder.py: the same text over shapes in place of tensors, which predicts what it costs.
 """
@@ -47,13 +48,14 @@ class Sizes:
     attention: str = "sdpa"
     dropout: float = 0.0
     recompute: str = "none"
+    chunks: int = 1
 
     def __post_init__(self):
         for name, known in (("form", FORMS), ("attention", ATTENTIONS), ("recompute", RECOMPUTE)):
             if getattr(self, name) not in known:
                 expect.fail(name, f"one of {', '.join(known)}", repr(getattr(self, name)))
-        for letter in "LDHGKFVS":
-            expect.natural(letter, getattr(self, letter), 1)
+        for name in (*"LDHGKFVS", "chunks"):
+            expect.natural(name, getattr(self, name), 1)
         expect.number("dropout", self.dropout, 0, 1, open_high=True)
         if self.H % self.G:
             expect.fail("H", f"a multiple of {self.G} key-value heads", self.H)
@@ -180,5 +182,17 @@ class Decoder(nn.Module):
         full = self.sizes.recompute == "full"
         for block in self.blocks:
             x = checkpoint(block, x, *given, use_reentrant=False) if full else block(x, *given)
+        if target is not None and self.sizes.chunks > 1:
+            return self.chunked_loss(self.norm(x).flatten(0, 1), target.flatten())
         logits = self.head(self.norm(x))
         return logits if target is None else F.cross_entropy(logits.flatten(0, 1), target.flatten())
+
+    def chunked_loss(self, x: Float[Tensor, "N D"], target: Int[Tensor, "N"]) -> Float[Tensor, ""]:
+        """The mean cross-entropy, from sums over parts of the rows."""
+        total = torch.zeros((), device=x.device)
+        for rows, wanted in zip(x.chunk(self.sizes.chunks), target.chunk(self.sizes.chunks), strict=True):
+            total = total + checkpoint(self.summed_loss, rows, wanted, use_reentrant=False)
+        return total / len(target)
+
+    def summed_loss(self, x, target):
+        return F.cross_entropy(self.head(x), target, reduction="sum")

@@ -54,7 +54,8 @@ def settings_drawn(draw, dtype):
     ways = ["adamw loop", "adam loop", "adamw fused", "adam foreach", "momentum loop", "sgd loop"]
     plan = Plan(*draw(st.sampled_from(ways)).split(), accumulate=draw(st.integers(1, 2)))
     how = {"attention": draw(st.sampled_from(["explicit", "sdpa"])), "dropout": dropout,
-           "recompute": draw(st.sampled_from(["none", "selective", "full"]))}  # fmt: skip
+           "recompute": draw(st.sampled_from(["none", "selective", "full"])),
+           "chunks": draw(st.sampled_from([1, 1, 2, 3]))}  # fmt: skip
     return setting(a, draw(st.integers(1, 4)), T, dtype, plan, **how)
 
 
