@@ -18,6 +18,9 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+from bench.options import Parser
+
+COMMANDS = ("predict", "measure", "fit", "published")
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler announces itself on stderr otherwise
 
 
@@ -41,16 +44,13 @@ def lengths(text):
 
 
 def parse(argv):
-    parser = argparse.ArgumentParser(prog="python -m bench", description="Predicted, measured, ratio.")
-    parser.add_argument("topic", metavar="TOPIC", choices=topics(), help=f"of {', '.join(topics())}")
+    parser = Parser(prog="python -m bench", description="What it costs: predict, measure, fit, published, or a topic.")
+    parser.add_argument("topic", metavar="TOPIC", choices=[*COMMANDS, *topics()], help=f"of {', '.join(topics())}")
     parser.add_argument("--lengths", type=lengths, default="128,256,512,1024,2048", help="sequence lengths")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
     parser.add_argument("--svg", metavar="FILE", default="", help="where the figure goes (default: TOPIC.svg)")
     return parser.parse_args(argv)
-
-
-COMMANDS = ("predict", "measure", "fit", "published")
 
 
 def main(argv=None):
@@ -62,10 +62,9 @@ def main(argv=None):
             print(error, file=sys.stderr)
             return 2
     options = parse(argv)
-    if options.topic == "oracle":
-        from bench.oracle import main as oracle
-
-        return oracle(options.json)
+    own = getattr(import_module(f"bench.{options.topic}"), "main", None)
+    if own:
+        return own(options.json)
     import torch
 
     if options.device == "cuda" and not torch.cuda.is_available():

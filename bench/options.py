@@ -37,6 +37,13 @@ class Setting:
         return replace(self, run=run)
 
 
+class Parser(argparse.ArgumentParser):
+    """Errors are one line, and exit 2."""
+
+    def error(self, message):
+        self.exit(2, f"{self.prog}: {message} (--help says more)\n")
+
+
 def natural(text: str) -> int:
     try:
         n = int(text)
@@ -47,8 +54,8 @@ def natural(text: str) -> int:
     return n
 
 
-def parser(command: str, says: str) -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(prog=f"python -m bench {command}", description=says)
+def parser(command: str, says: str) -> Parser:
+    p = Parser(prog=f"python -m bench {command}", description=says)
     p.add_argument("model", metavar="MODEL", help="a name such as gpt2 or llama3-8b, or a Hugging Face config.json")
     p.add_argument("--batch", type=natural, default=1, metavar="B", help="sequences in one forward pass")
     p.add_argument("--seq", type=natural, default=1024, metavar="T", help="tokens in each")

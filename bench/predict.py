@@ -10,9 +10,9 @@ import json
 import sys
 from typing import Any
 
-from bench.options import Setting, parser, setting
+from bench.options import Setting, natural, parser, setting
 from derivations.architecture import active_parameters, parameters
-from derivations.budget import TABLES, flops, gathered, instants, saved, stream
+from derivations.budget import TABLES, flops, gathered, instants, saved, shard, stream
 from derivations.caching_allocator import Allocator
 from derivations.inference import cache_bytes, generate
 from derivations.order import parameters as trained
@@ -81,7 +81,7 @@ def predict(s: Setting, steps: int = 2) -> dict[str, Any]:
         for i in instants(m, last)
     ]  # fmt: skip
     top = max(phases, key=lambda phase: phase["peak"])
-    own, frozen = trained(*_share(s))
+    own, frozen = trained(*shard(s.a, s.run, s.plan))
     result = {
         "model": s.name, "parameters": parameters(s.a), "active parameters": active_parameters(s.a),
         "trained here": own, "frozen here": frozen,
@@ -101,22 +101,19 @@ def predict(s: Setting, steps: int = 2) -> dict[str, Any]:
     return result
 
 
-def _share(s: Setting):
-    from derivations.budget import shard
-
-    return shard(s.a, s.run, s.plan)
-
-
 def infer(s: Setting, mode: str, cache: int) -> dict[str, Any]:
     """Inference: a prompt of T tokens (prefill), or one token after `cache` others (decode)."""
-    m = generate(s.a, s.run, mode, cache, s.device, s.autocast)
+    if s.plan.pp > 1 or s.run.rank or s.plan.zero:
+        raise ValueError("--inference: expected one stage, all weights merged and whole: no --pp, --lora or --zero")
+    a, run = shard(s.a, s.run, s.plan)
+    m = generate(a, run, mode, cache, s.device, s.autocast)
     peak = max(instants(m, mode), key=lambda i: i.bytes)
     work = sum(amount for _, _, amount, _ in m.work)
     return {
         "model": s.name, "parameters": parameters(s.a), "active parameters": active_parameters(s.a), "mode": mode,
         "batch": s.run.B, "seq": s.run.T, "cache length": cache, "dtype": s.dtype, "table": TABLES[s.device].table,
         "peak": peak.bytes, "binding": f"{mode}: {peak.what} ({peak.where})", "parts": dict(peak.parts),
-        "cache": cache_bytes(s.a, s.run.B, cache, s.run.dtype), "cache per token": cache_bytes(s.a, 1, 1, s.run.dtype),
+        "cache": cache_bytes(a, s.run.B, cache, s.run.dtype), "cache per token": cache_bytes(a, 1, 1, s.run.dtype),
         "flops": {"forward": work, "bytes moved": m.moved}, "left out": LEFT_OUT[s.device],
     }  # fmt: skip
 
@@ -124,7 +121,7 @@ def infer(s: Setting, mode: str, cache: int) -> dict[str, Any]:
 def main(argv: list[str]) -> int:
     p = parser("predict", "What a step takes, in bytes and operations, before it is run.")
     p.add_argument("--inference", choices=["prefill", "decode"], help="instead of training")
-    p.add_argument("--cache", type=int, metavar="N", help="tokens in the cache (default: seq)")
+    p.add_argument("--cache", type=natural, metavar="N", help="tokens in the cache (default: seq)")
     p.add_argument("--plot", metavar="FILE", help="SVG: bytes over the step")
     options = p.parse_args(argv)
     s = setting(options)

@@ -7,7 +7,6 @@ discrepancy, and a line of papers/errata.md, which python -m bench published --w
 
 from __future__ import annotations
 
-import argparse
 import inspect
 import re
 import tomllib
@@ -24,6 +23,7 @@ from textwrap import fill
 from typing import Any
 
 from bench import published_formulas
+from bench.options import Parser
 from derivations.architecture import Architecture, Experts, Latent, weights
 
 PAPERS = Path(__file__).parent.parent / "papers"
@@ -199,7 +199,7 @@ def report(json: bool = False, area: str | None = None) -> int:
 
 
 def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench published", description="Published numbers, recomputed.")
+    parser = Parser(prog="python -m bench published", description="Published numbers, recomputed.")
     parser.add_argument("area", nargs="?", metavar="AREA", choices=[*tables()], help=f"of {', '.join(tables())}")
     parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
     parser.add_argument("--write", action="store_true", help="write papers/errata.md anew")
