@@ -179,7 +179,7 @@ def llama_block(m, a, run, cos, sin, sparse, name, x):
 def blocks(m, a: Architecture, run: Run, x):
     """The residual stream through all layers."""
     rows = a.latent.rope if a.latent else a.K
-    cos, sin = (m.buffer((run.T, rows), m.float_buffers or run.dtype) for _ in range(2))
+    cos, sin = (m.buffer((run.T, rows), run.dtype) for _ in range(2))
     dense = a.experts.dense if a.experts else a.L
     for i in range(a.L):
         m.where = f"block {i}"

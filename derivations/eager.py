@@ -9,7 +9,8 @@ from __future__ import annotations
 from contextlib import contextmanager
 from math import prod
 
-from derivations.machine import BYTES, Machine, Storage, Tensor, contiguous, permuted_like, viewed
+from derivations.machine import BYTES, Machine, Storage, Tensor
+from derivations.strides import contiguous, permuted_like, viewed
 
 
 def alias(x, shape=None):

@@ -18,9 +18,10 @@ from derivations.compiled import instants_of, predictor
 from derivations.decoder import Run
 from derivations.eager_cpu import Cpu
 from derivations.eager_cuda import column_sum
-from derivations.machine import Storage, contiguous, viewed
+from derivations.machine import Storage
 from derivations.order import weights
 from derivations.polynomial import letters, terms, told, value
+from derivations.strides import contiguous, viewed
 from reference.attention import attention
 from reference.decoder import Decoder, Sizes, explicit, turn
 from reference.rope import frequencies, rotate
