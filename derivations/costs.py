@@ -1,129 +1,144 @@
-r"""What runs of a decoder cost, as SymPy expressions: found by derivations.machine, shown for all sizes and any depth.
+r"""What a run of the decoder costs, as SymPy expressions: found by derivations.machine, for all sizes and any depth.
 
-    start = what the program finds = outside + L · (one layer), operation by operation = closed form
+    cost(L, B, T, …) = outside + L · layer = closed form
 
-The first step is an induction over layers. The program is run for sizes that stand for all (derivations.uniform), and
-every block leaves the residual stream as it found it: same shape, strides and dtype, with a gradient to come. A block
-is a function of that, so each one does what the first one did. At points the program itself is run, on integers.
+The first step is an induction over layers: a program of derivations.programs is run without blocks and with one, for
+sizes that stand for all (derivations.uniform), and every block finds what the first one found. The rest is algebra.
+Where numbers are wanted, at the points that a claim is tested at, the program is run on integers.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from flint import acb
-from sympy import Add, Function, Integer, Mul, Symbol
+from sympy import Add, Expr, Function, Integer, Mul, Symbol
 
-from derivations.architecture import Architecture
-from derivations.budget import TABLES, saved
-from derivations.decoder import Run, loss
-from derivations.forms import Goal, Part, eq
-from derivations.polynomial import Terms, added, expression, terms, told
-from derivations.uniform import Doubtful, polynomial
+from derivations.forms import Goal, Part, Step, eq
+from derivations.polynomial import Terms, added, expression, told
+from derivations.programs import Program
+from derivations.uniform import polynomial
 
-Program = Callable[..., Mapping[str, Any]]
 L = Symbol("L", integer=True, positive=True)
 
 
-def gpt2(L, D, H, K, F, V, S=0, **more):
-    """GPT-2's form."""
-    return Architecture(L, D, H, H, K, F, V, S or 2, norm="layer", gated=False, bias=True, tied=True, **more)
-
-
-def llama(L, D, G, H, K, F, V, **more):
-    """Llama's."""
-    return Architecture(L, D, H, G, K, F, V, **more)
-
-
 @cache
-def transparent(table: str):
-    """A machine on which blocks may be checkpointed without being run again: it looks at what goes in and comes out."""
-
-    class Transparent(TABLES[table]):
-        def checkpoint(self, part, *inputs):
-            before = [_outside(x) for x in inputs]
-            out = part(*inputs)
-            if before != [_outside(out)]:
-                raise Doubtful("a block does not leave the residual stream as it found it")
-            return out
-
-    return Transparent
+def per_layer(program: Program, letters: str, first: int = 0) -> tuple[dict[str, Terms], dict[str, Terms]]:
+    """(outside, layer) of what a program finds, part by part, as polynomials in the letters; for L from `first` on."""
+    one, two = (polynomial(lambda L=n, **sizes: program(L=L, **sizes), letters) for n in (first, first + 1))
+    layer = {what: _difference(two.get(what, {}), one.get(what, {})) for what in one | two}
+    outside = {what: _difference(p, {m: first * c for m, c in layer[what].items()}) for what, p in one.items()}
+    return outside, {what: p for what, p in layer.items() if p}
 
 
-def _outside(x):
-    """All that an operation can see of a tensor."""
-    axes = [tuple(sorted(terms(n).items())) for n in (*x.shape, *x.strides, x.storage.bytes)]
-    return axes, x.dtype, x.view, x.edge is not None
-
-
-def kept(form, table="cpu", autocast=False, **run) -> Program:
-    """What is alive when the backward pass begins, by operation; workspaces of libraries left out."""
-
-    def program(L, B, T, **sizes):
-        m = transparent(table)(autocast)
-        m.mark("forward")
-        out = loss(m, form(L, **sizes), Run(B, T, **run, recompute="full"))
-        m.cache.clear()
-        m.mark("backward")
-        found = saved(m, "backward")
-        del out, found["workspace"]
-        return found
-
-    return program
-
-
-@cache
-def per_layer(program: Program, letters: str, derived: Callable[..., dict] = dict) -> tuple[dict, dict]:
-    """(outside, one layer) of what a program finds, part by part, as polynomials in the letters.
-
-    `derived` makes the sizes of the program from the letters, where some of them are products.
-    """
-    none, one = (polynomial(lambda L=depth, **sizes: program(L=L, **derived(**sizes)), letters) for depth in (0, 1))
-    layer = {what: added([one.get(what, {}), {m: -c for m, c in none.get(what, {}).items()}]) for what in one | none}
-    return none, {what: p for what, p in layer.items() if p}
+def _difference(p: Terms, q: Terms) -> Terms:
+    return added([p, {m: -c for m, c in q.items()}])
 
 
 class Measured(Function):
-    """What a program finds at given sizes. It has no formula: where a number is wanted, the program is run."""
+    """What a program finds at given sizes. It has no formula of its own: where a number is wanted, the program runs."""
 
-    names: tuple[str, ...] = ()
-    program: Program
-    title = ""
+    cost: Cost
 
     def enumerate_law(self, point, evaluate):
-        return acb(_ran(self.program, tuple(zip(self.names, map(point.integer, self.args), strict=True))))
+        return acb(self.cost.at(tuple(map(point.integer, self.args))))
+
+    def doit(self, **hints):
+        return Integer(self.cost.at(tuple(map(int, self.args)))) if all(x.is_Integer for x in self.args) else self
 
     def _latex(self, printer, exp=None):
+        index = rf"_{{\text{{{self.cost.index}}}}}" if self.cost.index else ""
         inside = ", ".join(map(printer._print, self.args))
-        return rf"\operatorname{{{self.title}}}\left({inside}\right)" + (f"^{{{exp}}}" if exp else "")
+        return rf"\operatorname{{{self.cost.title}}}{index}\left({inside}\right)" + (f"^{{{exp}}}" if exp else "")
 
     def _sympystr(self, printer):
-        return f"{self.title}({', '.join(map(printer._print, self.args))})"
+        return f"{type(self).__name__}({', '.join(map(printer._print, self.args))})"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a program finds, `only` some parts of it, for L = `first` and more; called, it is an expression.
+
+    `letters` are the sizes that the program takes beside L, which it is a function of in this order.
+    """
+
+    title: str
+    program: Program
+    letters: str
+    index: str = ""
+    first: int = 0
+    only: tuple[str, ...] = ()
+
+    @property
+    def symbols(self):
+        return [L, *(Symbol(x, integer=True, positive=True) for x in self.letters.split())]
+
+    def __call__(self, **sizes) -> Expr:
+        return _function(self)(*(sizes.get(x.name, x) for x in self.symbols))
+
+    def at(self, sizes: tuple[int, ...]) -> int:
+        found = _ran(self.program, tuple(zip(["L", *self.letters.split()], sizes, strict=True)))
+        return int(sum(found.get(what, 0) for what in self.only or found))
+
+    def _parts(self) -> tuple[dict[str, Terms], dict[str, Terms]]:
+        outside, layer = per_layer(self.program, self.letters, self.first)
+        kept = {what for what in outside | layer if not self.only or what in self.only}
+        mine = [{what: p for what, p in parts.items() if p and what in kept} for parts in (outside, layer)]
+        return mine[0], mine[1]
+
+    @property
+    def found(self) -> Expr:
+        """outside + L · layer, both left as sums over operations."""
+        outside, layer = self._parts()
+        once = map(expression, outside.values())
+        return Add(*once, Mul(L, self.layer, evaluate=False) if layer else 0, evaluate=False)
+
+    @property
+    def layer(self) -> Expr:
+        """What a block adds, left as a sum over operations."""
+        return Add(*map(expression, self._parts()[1].values()), evaluate=False)
+
+    @property
+    def by_operation(self) -> str:
+        return "; ".join(f"{what} {told(p)}" for what, p in self._parts()[1].items())
 
 
 @cache
-def _ran(program, sizes):
-    return int(sum(program(**dict(sizes)).values()))
+def _function(cost: Cost):
+    make: Any = type(Measured)  # the metaclass of SymPy's functions
+    return make("_".join([cost.title, *cost.index.split()]), (Measured,), {"cost": cost})
 
 
 @cache
-def measured(title: str, program: Program, names: str):
-    """The function that a program is, of the sizes named."""
-    return type(Measured)(title, (Measured,), {"title": title, "program": program, "names": tuple(names.split())})
+def _ran(program: Program, sizes):
+    return program(**dict(sizes))
 
 
-def total(parts: Mapping[str, Terms]):
-    """The sum, left as a sum over the parts."""
-    return Add(*(expression(p) for p in parts.values()), evaluate=False) if parts else Integer(0)
+def resolved(e: Expr) -> Expr:
+    """With what was found in the place of every cost."""
+    found = {m: m.cost.found.xreplace(dict(zip(m.cost.symbols, m.args, strict=True))) for m in e.atoms(Measured)}
+    return e.xreplace(found)
 
 
-def in_depth(start, parts: tuple[dict, dict], closed, reason: str) -> Part:
-    """start = outside + L · layer = closed, for every L: base and step as the module says, the rest is algebra."""
-    outside, layer = parts
-    found = Add(total(outside), Mul(L, total(layer), evaluate=False), evaluate=False)
-    listed = "; ".join(f"{what} {told(p)}" for what, p in layer.items())
-    steps = (eq(found, f"L = 0, and one block more adds {listed}"), eq(closed, reason))
-    return Part("induct", start, steps, (Goal(found, "=", closed),), ((start, "=", closed),))
+def derive(start: Expr, *steps: Step) -> Part:
+    """A chain that begins with costs: the symbolic engine gets what was found, the numeric one runs the programs."""
+    ends = [start, *(step.expr for step in steps)]
+    goals = tuple(
+        Goal(resolved(a), step.relation, resolved(b), step.by)
+        for a, b, step in zip(ends, ends[1:], steps, strict=False)
+    )
+    relations = {step.relation for step in steps} - {"="}
+    relation = relations.pop() if relations else "="
+    return Part("induct" if relation == "=" else "below", start, steps, goals, ((start, relation, ends[-1]),))
+
+
+def in_depth(cost: Cost, closed, why: str) -> Part:
+    """cost = outside + L · layer = closed, for every L."""
+    return derive(cost(), eq(cost.found, f"once, and for each block {cost.by_operation}"), eq(closed, why))
+
+
+def one_more(cost: Cost, closed, why: str) -> Part:
+    """cost(L + 1) − cost(L) = layer = closed."""
+    return derive(cost(L=L + 1) - cost(), eq(cost.layer, f"one block more: {cost.by_operation}"), eq(closed, why))

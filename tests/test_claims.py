@@ -27,6 +27,7 @@ def test_five_forms_and_all_sizes():
     assert set(narrower) == {
         "activations.tanh_gelu_error_bound",
         "markov.laplace_is_not_the_posterior_mode",
+        "memory.peak_is_one_of_four_instants",
         "sampling.temperature_and_truncation_do_not_commute",
     }
     assert all(narrower.values()), "a narrower scope says why"

@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from derivations.__main__ import topics
+from verify.boundaries import computed
 from verify.claims import problem
 from verify.mistake import mutants
 from verify.suite import PROFILES, Operation, examples, problems, profile_count, run
 from verify.trained import NEAR, trained_table
 
-OPERATIONS = [o for topic in topics() for o in __import__(f"verify.{topic}", fromlist=["OPERATIONS"]).OPERATIONS]
+OPERATIONS = [o for topic in computed() for o in __import__(f"verify.{topic}", fromlist=["OPERATIONS"]).OPERATIONS]
 COUNT = 25
 
 

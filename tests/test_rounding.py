@@ -10,7 +10,7 @@ import torch
 from mpmath import mp
 from torch.utils._pytree import tree_leaves
 
-from derivations.__main__ import topics
+from verify.boundaries import computed
 from verify.cases import cases, on_the_whole, with_cotangent
 from verify.check import find
 from verify.contract import ALLOWANCE, UNIT, Contract, contracts
@@ -233,7 +233,7 @@ def test_a_constant_is_as_exact_as_the_arithmetic(io):
         assert (ball.error < 20 * UNIT[io]).all() and (ball.error > 4 * UNIT[io] * 0.1).all()
 
 
-OPERATIONS = [operation for topic in topics() for operation in import_module(f"verify.{topic}").OPERATIONS]
+OPERATIONS = [operation for topic in computed() for operation in import_module(f"verify.{topic}").OPERATIONS]
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)

@@ -10,10 +10,10 @@ import pytest
 import torch
 from beartype import beartype
 
-from derivations.__main__ import topics
+from verify.boundaries import computed
 from verify.suite import examples
 
-OPERATIONS = [o for topic in topics() for o in import_module(f"verify.{topic}").OPERATIONS]
+OPERATIONS = [o for topic in computed() for o in import_module(f"verify.{topic}").OPERATIONS]
 NAMES = vars(jaxtyping) | {"Tensor": torch.Tensor}
 
 

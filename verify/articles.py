@@ -17,6 +17,7 @@ from pathlib import Path
 
 from derivations.__main__ import claims
 from derivations.typeset import chain
+from verify.boundaries import PRICED
 
 ROOT = Path(__file__).parent.parent
 ORDER = {
@@ -30,6 +31,8 @@ ORDER = {
     "attention": "which words a word looks at",
     "positions": "where a word stands, told by adding",
     "rope": "where a word stands, told by turning",
+    "memory": "what training takes in bytes",
+    "flops": "what training takes in operations",
 }
 WINGS = (
     "papers/{}.md",
@@ -66,7 +69,9 @@ def told(c) -> str:
         f"Claim [`{c.id}`](../derivations/{topic}.py)",
         SCOPES[c.scope],
         f"code [`{name}`](../{module.replace('.', '/')}.py)",
-        f"check [`verify/{topic}.py`](../verify/{topic}.py)",
+        f"cost [`bench/{topic}.py`](../bench/{topic}.py)"
+        if topic in PRICED
+        else f"check [`verify/{topic}.py`](../verify/{topic}.py)",
     ]
     return f"**{c.statement}**\n\n" + "\n".join(map(formula, c.parts())) + "\n" + " · ".join(links) + "\n"
 

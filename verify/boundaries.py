@@ -26,6 +26,8 @@ WINGS = (
     "verify/mutant/{}.py",
     "papers/{}.md",
 )
+PRICED = {"memory", "flops"}  # topics that say what others cost: nothing of their own is computed
+PRICED_WINGS = ("derivations/{}.py", "papers/{}.md", "bench/{}.py")
 
 
 def imports(path: Path):
@@ -52,9 +54,14 @@ def wrong_imports():
                     yield f"{where} imports {module}; a twin imports jax, numpy and math only"
 
 
+def computed(chosen=None):
+    """Of the chosen topics (all, if none is named) those that have operations."""
+    return [topic for topic in chosen or topics() if topic not in PRICED]
+
+
 def wrong_wings():
     for topic in topics():
-        for wing in WINGS:
+        for wing in PRICED_WINGS if topic in PRICED else WINGS:
             if not (ROOT / wing.format(topic)).exists():
                 yield f"topic {topic} has no {wing.format(topic)}"
     for empty in ROOT.glob("*/**/__init__.py"):

@@ -72,10 +72,10 @@ class Report:
 
 def find(name: str) -> tuple[Operation, Callable[..., Any]]:
     """The operation "topic.function" and its reference. Raises Usage."""
-    from derivations.__main__ import topics
+    from verify.boundaries import computed
 
     topic, _, function = name.partition(".")
-    chosen = [topic] if topic in topics() else topics()
+    chosen = [topic] if topic in computed() else computed()
     known = {o.name: o for t in chosen for o in import_module(f"verify.{t}").OPERATIONS}
     if name not in known:
         raise Usage(f"unknown operation {name!r}: expected one of {', '.join(known)}")

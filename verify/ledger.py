@@ -16,6 +16,7 @@ from pathlib import Path
 
 from derivations.__main__ import claims, topics
 from verify import rows
+from verify.boundaries import computed
 from verify.rows import FAILED, NOT_RUN, PASSED, ROOT
 
 VERSIONS = ("torch", "jax", "sympy", "python-flint", "z3-solver", "hypothesis", "numpy")
@@ -31,7 +32,7 @@ def tree_hash() -> str:
 
 def plan(chosen, count):
     """(id, function that makes the row), in order: the claims, the operations, real input, the house, the device."""
-    operations = [o for topic in chosen for o in import_module(f"verify.{topic}").OPERATIONS]
+    operations = [o for topic in computed(chosen) for o in import_module(f"verify.{topic}").OPERATIONS]
     yield from ((c.id, lambda c=c: rows.of_claim(c)) for c in claims(chosen))
     yield from ((f"reference.{o.name}", lambda o=o: rows.of_operation(o, count)) for o in operations)
     if "markov" in chosen:

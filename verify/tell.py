@@ -8,7 +8,7 @@ import json
 import sys
 from importlib import import_module
 
-from derivations.__main__ import topics
+from verify.boundaries import computed
 from verify.cases import Usage
 from verify.check import DTYPES, Report, check, find
 from verify.contract import contracts
@@ -90,7 +90,7 @@ def main(options, worker: Worker | None) -> int:
 def operations(as_json: bool) -> int:
     """List what can be checked."""
     listed = []
-    for operation in (o for t in topics() for o in import_module(f"verify.{t}").OPERATIONS):
+    for operation in (o for t in computed() for o in import_module(f"verify.{t}").OPERATIONS):
         _, reference = find(operation.name)
         listed.append(
             {
