@@ -38,8 +38,9 @@ def verify(session):
 
 @nox.session
 def tests(session):
-    """Run all tests, every claim and a quick verify included (-- pytest arguments)."""
-    session.run(python(session, "full"), "-m", "pytest", *session.posargs, env=QUIET)
+    """Run all tests, every claim and a quick verify included, a process a core (-- pytest arguments)."""
+    spread = ("-n", "auto", "--dist", "worksteal")
+    session.run(python(session, "full"), "-m", "pytest", *spread, *session.posargs, env={**QUIET, "OMP_NUM_THREADS": "1"})
 
 
 @nox.session
