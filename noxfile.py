@@ -39,8 +39,8 @@ def verify(session):
 @nox.session
 def tests(session):
     """Run all tests, every claim and a quick verify included, a process a core (-- pytest arguments)."""
-    spread = ("-n", "auto", "--dist", "worksteal")
-    session.run(python(session, "full"), "-m", "pytest", *spread, *session.posargs, env={**QUIET, "OMP_NUM_THREADS": "1"})
+    spread, env = ("-n", "auto", "--dist", "worksteal"), {**QUIET, "OMP_NUM_THREADS": "1"}
+    session.run(python(session, "full"), "-m", "pytest", *spread, *session.posargs, env=env)
 
 
 @nox.session
