@@ -85,12 +85,15 @@ def compare_cpu(s: Setting) -> dict[str, Any]:
     base, real = on_cpu(s)
     own, ours = predicted_stream(s)
     rows = [{"part": "held between steps", "predicted": own, "measured": base}]
-    narrow = s.dtype != "fp32"
+    narrow, aside = s.dtype != "fp32", False
     parted, count = "", 0
     level = {"predicted": own, "measured": base}
     for (phase, mine), (_, theirs) in zip(ours, real, strict=True):
         sizes = [size for size, _, _ in mine]
-        left, right = (canonical(x, not narrow) for x in (sizes, theirs))
+        left, right = (canonical(x) for x in (sizes, theirs))
+        if narrow and left != right:  # products in bfloat16 may take scratch that the table does not know
+            left, right = (canonical(x, scratch=False) for x in (sizes, theirs))
+            aside = True
         rows.append({"part": f"peak of {phase}", "predicted": peak(left, level["predicted"]),
                      "measured": peak(right, level["measured"])})  # fmt: skip
         level["predicted"] += sum(sizes)
@@ -110,7 +113,7 @@ def compare_cpu(s: Setting) -> dict[str, Any]:
         "rows": [ratio(row) for row in rows],
         "events": count,
         "streams part at": parted,
-        "scratch set aside": narrow,
+        "scratch set aside": aside,
     }
 
 
