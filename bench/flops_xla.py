@@ -33,7 +33,8 @@ def norm(w, x, name):
 
 def turn(x):
     T, K = x.shape[1], x.shape[-1]
-    angle = jnp.outer(jnp.arange(T), 10000.0 ** (-jnp.arange(0, K, 2) / K))[:, None]
+    places, pairs = jnp.arange(T, dtype=x.dtype), jnp.arange(0, K, 2, dtype=x.dtype)  # of x's dtype also with x64 on
+    angle = jnp.outer(places, 10000.0 ** (-pairs / K))[:, None]
     cos, sin, (a, b) = jnp.cos(angle), jnp.sin(angle), jnp.split(x, 2, -1)
     return jnp.concatenate((a * cos - b * sin, b * cos + a * sin), -1)
 

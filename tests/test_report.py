@@ -13,7 +13,7 @@ SEEN = set(
     re.findall(
         r"\\(?:[A-Za-z]+|\\)",
         r"\alpha \beta \delta \epsilon \eta \lambda \mu \pi \tau \theta \Phi \ell \cos \sin \log \sqrt \frac \sum "
-        r"\prod \partial \left \right \operatorname \text \quad \substack \le \leq \ge \geq \ne \\",
+        r"\prod \partial \left \right \max \operatorname \text \quad \substack \le \leq \ge \geq \ne \\",
     )
 )
 """Commands of LaTeX that were rendered and compared by eye; the converter mangles some others without a word."""
