@@ -94,7 +94,7 @@ def size(config: Mapping[str, Any], name: str, default: int | None = None, least
         fail(name, "one value", given)
     if not given and default is None:
         raise ValueError(f"{name}: expected an integer from {least} to 2**40, received nothing")
-    return next(iter(given.values()), default)  # type: ignore[return-value]
+    return next(iter(given.values()), default or 0)
 
 
 def flag(config: Mapping[str, Any], name: str) -> bool:

@@ -92,7 +92,10 @@ def fit(s: Setting, gpu: str, seek: str) -> dict[str, Any]:
         n = largest(lambda T: need(s.at(T=T)) <= room, most)
         best = s.at(T=max(n, 1))
     else:
-        shared = lambda N: replace(s, plan=replace(s.plan, dp=N, zero=3 if N > 1 else 0))  # noqa: E731
+
+        def shared(N):
+            return replace(s, plan=replace(s.plan, dp=N, zero=3 if N > 1 else 0))
+
         n = 1
         while n <= 1 << 16 and need(shared(n)) > room:
             n *= 2

@@ -51,8 +51,8 @@ def timeline(m, title: str, path: str, measured=()) -> None:
     labels = []
     for name, column in zip(PARTS, zip(*rows, strict=True), strict=True):
         top = [b + n / 2**30 for b, n in zip(base, column, strict=True)]
-        axes.fill_between(range(len(rows)), base, top, color=INK[name], lw=0, step="post")
         if max(column) > max(total) * 2**30 / 500:
+            axes.fill_between(range(len(rows)), base, top, color=INK[name], lw=0, step="post")
             labels.append((name, column[peak]))
         base = top
     for line, (name, size) in enumerate(reversed(labels)):
@@ -62,13 +62,13 @@ def timeline(m, title: str, path: str, measured=()) -> None:
     ends = [start for start, _ in phases[1:]] + [len(rows)]
     for (start, name), end in zip(phases, ends, strict=True):
         axes.axvline(start, color="black", lw=0.4)
-        if end - start > len(rows) / 20:
-            axes.text((start + end) / 2, -0.06, name, transform=axes.get_xaxis_transform(), ha="center")
+        narrow = end - start < len(rows) / 20
+        at, side = (start, "left") if narrow else ((start + end) / 2, "center")
+        axes.text(at, -0.06, name, transform=axes.get_xaxis_transform(), ha=side)
         for phase, size in measured:
             if phase == name:
-                axes.plot(
-                    max(range(start, end), key=total.__getitem__), size / 2**30, "o", ms=7, color="black", mfc="none"
-                )
+                highest = max(range(start, end), key=total.__getitem__)
+                axes.plot(highest, size / 2**30, "o", ms=7, color="black", mfc="none", clip_on=False)
     axes.set_xlim(0, len(rows))
     axes.set_ylim(0, max(total) * 1.05)
     axes.set_xticks([])
@@ -87,17 +87,23 @@ def levels(m):
 
     parts, live, phase = categories(m), dict.fromkeys(PARTS, 0), ""
     last = max(what for key, _, what, _ in m.events if key is None and "forward" in what)[:6]
-    rows: list[tuple[int, ...]] = []
-    phases: list[tuple[int, str]] = []
+    states: list[tuple[str, tuple[int, ...]]] = []
     for key, size, what, _ in m.events:
         if key is None:
             if phase and what.endswith("done"):
                 break
             phase = what.partition(": ")[2] if what.startswith(last) else ""
-            if phase:
-                phases.append((len(rows), phase))
         else:
             live[parts[key]] += size
-            if phase and (len(rows) == phases[-1][0] or abs(sum(live.values()) - sum(rows[-1])) > sum(rows[-1]) / 2000):
-                rows.append(tuple(live.values()))
+            if phase:
+                states.append((phase, tuple(live.values())))
+    step = max(sum(state) for _, state in states) / 500
+    rows: list[tuple[int, ...]] = []
+    phases: list[tuple[int, str]] = []
+    for phase, state in states:
+        begins = not phases or phases[-1][1] != phase
+        if begins:
+            phases.append((len(rows), phase))
+        if begins or abs(sum(state) - sum(rows[-1])) > step:
+            rows.append(state)
     return rows, phases
