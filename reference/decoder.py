@@ -23,6 +23,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from reference import expect
+from reference.rope import frequencies
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -146,7 +147,11 @@ class LlamaBlock(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Token ids "B T" to logits "B T V", or with targets "B T" to their mean cross-entropy."""
+    """Token ids "B T" to logits "B T V", or with targets "B T" to their mean cross-entropy.
+
+    Parameters and tables have the dtype that is PyTorch's default when the model is built. Angles of rotary positions
+    are computed in float64. Raises ValueError for ids that are not "B T", for T > S, and for targets of another shape.
+    """
 
     cos: Tensor
     sin: Tensor
@@ -164,15 +169,20 @@ class Decoder(nn.Module):
         if gpt2:
             self.positions = nn.Embedding(sizes.S, sizes.D)
         else:
-            angle = torch.outer(torch.arange(sizes.S), base ** (-torch.arange(0, sizes.K, 2) / sizes.K)).repeat(1, 2)
-            self.register_buffer("cos", angle.cos(), persistent=False)
-            self.register_buffer("sin", angle.sin(), persistent=False)
+            angle = torch.outer(torch.arange(sizes.S), frequencies(sizes.K, base)).repeat(1, 2)
+            self.register_buffer("cos", angle.cos().to(torch.get_default_dtype()), persistent=False)
+            self.register_buffer("sin", angle.sin().to(torch.get_default_dtype()), persistent=False)
         explicit = sizes.attention == "explicit"
         hidden = torch.ones(sizes.S, sizes.S, dtype=torch.bool).triu(1) if explicit else None
         self.register_buffer("mask", hidden, persistent=False)
 
     def forward(self, ids: Int[Tensor, "B T"], target: Int[Tensor, "B T"] | None = None):
-        T, x = ids.shape[1], self.tokens(ids)
+        T = expect.axes("ids", ids, "B T")["T"]
+        if T > self.sizes.S:
+            expect.fail("axis T", f"at most the {self.sizes.S} positions of the model", T)
+        if target is not None and target.shape != ids.shape:
+            expect.fail("target", f"the shape of ids, {tuple(ids.shape)}", tuple(target.shape))
+        x = self.tokens(ids)
         given: tuple[Tensor | None, ...] = (self.mask,)
         if self.sizes.form == "gpt2":
             x = x + self.positions(torch.arange(T, device=ids.device))
