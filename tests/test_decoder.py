@@ -39,7 +39,7 @@ def built(sizes):
 
 
 def by_references(model, ids, scaled=1.0):
-    """The logits of one sequence of ids, by what is called a layer in the articles; `scaled` stands where dropout does."""
+    """The logits of one sequence of ids, layer by layer; `scaled` stands where dropout does."""
     s, w = model.sizes, dict(model.named_parameters())
 
     def linear(x, name):
