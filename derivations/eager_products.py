@@ -47,7 +47,9 @@ class Products(Elementwise):
 
     def embedding(self, ids, w):
         node = self.node("Embedding", [w], [ids], lambda given: [self.embedding_gradient(w.shape, w.dtype, ids.shape)])
-        return node.of(self.new((*ids.shape, w.shape[-1]), w.dtype, "embedding"))
+        out = self.new((*ids.shape, w.shape[-1]), w.dtype, "embedding")
+        self.reads = ids.entries * BYTES[ids.dtype] + out.entries * BYTES[out.dtype]  # not the whole table
+        return node.of(out)
 
     def embedding_gradient(self, shape, dtype, ids):
         return self.new(shape, dtype, "gradient of an embedding")

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench import fit, measure, predict
+from bench import fit, measure
 from bench.__main__ import main
 from bench.options import Setting
 from derivations.architecture import Architecture, parameters
@@ -173,38 +173,6 @@ def test_views_are_decided_as_torch_decides(order, sizes, data):
 
 def test_columns_are_split_as_seen_on_an_h200():
     assert column_sum(8192, 768) == (50331648, 24) and column_sum(600, 1152) == ()
-
-
-def test_parts_and_phases_add_up():
-    s = setting(gpt2(), 2, 17)
-    found = predict.predict(s)
-    assert found["peak"] == sum(found["parts"].values()) == max(p["peak"] for p in found["phases"])
-    assert found["parts"]["parameters"] == 4 * parameters(s.a)
-    flops = found["flops"]
-    forward = flops["by phase"]["forward: product"] + flops["by phase"]["forward: attention"]
-    assert flops["model"] == 3 * forward and flops["causal"] < flops["model"] < flops["hardware"]
-
-
-def test_plans_share_what_they_say():
-    s = setting(llama(L=4, V=60, F=48), 2, 16)
-    one = predict.predict(s)
-    for zero, shared in (
-        (1, {"optimizer"}),
-        (2, {"optimizer", "gradients"}),
-        (3, {"optimizer", "gradients", "parameters"}),
-    ):
-        part = predict.predict(replace(s, plan=Plan(dp=2, zero=zero)))
-        at = {p["phase"]: p["parts"] for p in part["phases"]}["optimizer"]
-        whole = {p["phase"]: p["parts"] for p in one["phases"]}["optimizer"]
-        for name in ("optimizer", "gradients", "parameters"):
-            assert at[name] == pytest.approx(whole[name] / (2 if name in shared else 1), rel=0.05), (zero, name)
-    split = predict.predict(replace(s, plan=Plan(tp=2)))
-    assert split["trained here"] < 0.6 * one["trained here"]
-    stages = [predict.predict(replace(s, plan=Plan(pp=2, stage=k)))["trained here"] for k in (0, 1)]
-    assert sum(stages) == one["trained here"]
-    adapters = predict.predict(setting(llama(), 2, 16, rank=2))
-    assert adapters["trained here"] < adapters["frozen here"] == parameters(llama())
-    assert adapters["peak"] < predict.predict(setting(llama(), 2, 16))["peak"]
 
 
 def test_more_is_kept_without_recomputation():
