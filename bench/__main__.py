@@ -64,7 +64,7 @@ def main(argv=None):
     options = parse(argv)
     own = getattr(import_module(f"bench.{options.topic}"), "main", None)
     if own:
-        return own(options.json)
+        return own(options)
     import torch
 
     if options.device == "cuda" and not torch.cuda.is_available():

@@ -150,11 +150,11 @@ def rows() -> Iterator[dict[str, Any]]:
     yield from of_attention()
 
 
-def main(as_json: bool) -> int:
+def main(options) -> int:
     """Print the table; 1 if a difference has no reason."""
     found: list[dict[str, Any]] = []
     for r in rows():
-        if not as_json:
+        if not options.json:
             if not found or found[-1]["subject"] != r["subject"]:
                 print(f"\n{r['subject']}: ours {r['ours']:,}")
             why = [f"{n:+,} {name}" for name, n in r["because"].items()]
@@ -162,7 +162,7 @@ def main(as_json: bool) -> int:
             told = "; ".join(why) or "the same"
             print(f"  {r['counter']:<46}{r['count']:>20,}{r['ratio']:>9.4f}  {told}", flush=True)
         found.append(r)
-    if as_json:
+    if options.json:
         head = {"schema": 1, "topic": "flops", "date": str(date.today()), "device": "CPU", "torch": torch.__version__}
         print(json.dumps({**head, "jax": flops_xla.jax.__version__, "rows": found}, indent=1, ensure_ascii=False))
     return int(any(r["rest"] and not r["rest is"] for r in found))

@@ -94,12 +94,12 @@ def rows(cases: Iterable[Setting]) -> Iterator[dict[str, Any]]:
             }  # fmt: skip
 
 
-def main(as_json: bool) -> int:
+def main(options) -> int:
     """Print the table; 1 if our prediction is off in float32 (in autocast it leaves out scratch of oneDNN)."""
     found: list[dict[str, Any]] = []
     for row in rows(setting(parser("memory", "").parse_args(case.split())) for case in CASES):
         found.append(row)
-        if as_json:
+        if options.json:
             continue
         if row["predictor"] == PREDICTORS[0][0]:
             print(
@@ -113,7 +113,7 @@ def main(as_json: bool) -> int:
         off = "exact" if row["predicted"] == row["measured"] else f"{row['difference in percent']:+.4f} %"
         print(f"{row['predictor']:<50}{row['predicted']:>14,}{off:>14}{row['seconds']:>9.1f}  {row['leaves out']}",
               flush=True)  # fmt: skip
-    if as_json:
+    if options.json:
         head = {"schema": 1, "topic": "memory", "date": str(date.today()), "device": "CPU", "torch": torch.__version__}
         print(json.dumps({**head, "rows": found}, indent=1, ensure_ascii=False))
     exact = (row for row in found if row["predictor"] == PREDICTORS[0][0] and row["dtype"] == "fp32")

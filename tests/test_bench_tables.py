@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,6 +15,7 @@ from derivations.architecture import Architecture
 from derivations.budget import Plan
 from derivations.decoder import Run
 
+JSON, TEXT = SimpleNamespace(json=True), SimpleNamespace(json=False)
 GPT2 = Architecture(2, 24, 3, 3, 8, 40, 61, 70, norm="layer", gated=False, bias=True, tied=True)
 LLAMA = Architecture(3, 36, 4, 2, 6, 50, 59)
 
@@ -109,11 +111,11 @@ def test_memory_table_measures_and_compares(a, dtype):
 def test_tables_as_json(monkeypatch, capsys):
     monkeypatch.setattr(memory, "CASES", ("gpt2 --layers 1 --seq 8",))
     monkeypatch.setattr(memory, "setting", lambda options: tiny(GPT2))
-    assert memory.main(True) == 0
+    assert memory.main(JSON) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["schema"] == 1 and document["topic"] == "memory" and len(document["rows"]) == 10
-    assert memory.main(False) == 0 and "exact" in capsys.readouterr().out
+    assert memory.main(TEXT) == 0 and "exact" in capsys.readouterr().out
     monkeypatch.setattr(flops, "rows", lambda: iter([flops.row("a", 3, "b", 3), flops.row("a", 3, "c", 4, {"why": 1})]))
-    assert flops.main(True) == 0 and len(json.loads(capsys.readouterr().out)["rows"]) == 2
+    assert flops.main(JSON) == 0 and len(json.loads(capsys.readouterr().out)["rows"]) == 2
     monkeypatch.setattr(flops, "rows", lambda: iter([flops.row("a", 3, "b", 4)]))
-    assert flops.main(False) == 1 and "without a reason" in capsys.readouterr().out
+    assert flops.main(TEXT) == 1 and "without a reason" in capsys.readouterr().out

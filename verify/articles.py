@@ -1,4 +1,4 @@
-r"""Articles hold nothing typed twice: python -m verify.articles [--write]. Exit 0 all up to date, 1 some are not.
+r"""Articles hold nothing typed twice: python -m verify.articles [TOPIC…] [--write]. Exit 0 all up to date, 1 some are not.
 
 Three things are generated, and compared with what the files say:
 * between `<!-- claim ID -->` and `<!-- end -->`: statement, formulas and links of a claim;
@@ -22,11 +22,17 @@ from verify.boundaries import PRICED
 ROOT = Path(__file__).parent.parent
 ORDER = {
     "markov": "what a language model is: probabilities by counting",
+    "information": "what a prediction is worth, in bits",
     "sampling": "a distribution becomes the next word",
+    "autodiff": "derivatives of programs, forward and in reverse",
+    "backprop": "the backward pass, written by hand",
     "softmax": "scores become a distribution",
     "loss": "what training minimizes, and its gradient",
     "activations": "what a network bends its numbers with",
+    "mlp": "a language model that learns what words are like",
     "optimizers": "how the gradient moves the parameters",
+    "schedules": "how far it moves them, and when",
+    "initialization": "where the parameters start",
     "normalization": "what keeps the numbers in range through depth",
     "attention": "which words a word looks at",
     "positions": "where a word stands, told by adding",
@@ -120,12 +126,13 @@ def bare_formulas(path: Path):
             yield f"{path.name}: the formula {formula} has no claim and is not called a definition"
 
 
-def problems(write: bool = False) -> list[str]:
+def problems(write: bool = False, chosen=()) -> list[str]:
     """What is out of date or names nothing, a sentence each; with `write` the files are brought up to date."""
+    papers = [ROOT / f"papers/{topic}.md" for topic in chosen] or (ROOT / "papers").glob("*.md")
     found, started_in = [], Path.cwd()
     os.chdir(ROOT)  # code in the articles names files from the root
     try:
-        for path in sorted([*ROOT.glob("README.md"), *(ROOT / "papers").glob("*.md")]):
+        for path in sorted([*ROOT.glob("README.md"), *papers]):
             try:
                 fresh = regenerated(path)
             except ValueError as error:
@@ -143,6 +150,7 @@ def problems(write: bool = False) -> list[str]:
 
 
 if __name__ == "__main__":
-    wrong = problems(write=sys.argv[1:] == ["--write"])
+    topics_named = [argument for argument in sys.argv[1:] if argument != "--write"]
+    wrong = problems("--write" in sys.argv[1:], topics_named)
     print("\n".join(wrong) or "every article is up to date")
     sys.exit(bool(wrong))
