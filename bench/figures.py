@@ -35,7 +35,7 @@ def panels(columns: int = 1, title: str = "", rows: int = 1, size: tuple[float, 
 def series(
     axes, xs: Sequence[float], measured=None, name: str = "", *, predicted=None, color: Any = 0, **style
 ) -> None:
-    """One quantity: dots where it was measured, joined thinly unless a line is predicted; its name at the last point."""
+    """One quantity: measured dots, joined thinly unless a line is predicted; its name stands at the last point."""
     color = INK[color % len(INK)] if isinstance(color, int) else color
     if predicted is not None:
         axes.plot(xs, predicted, lw=1.2, color=color)

@@ -1,4 +1,4 @@
-r"""Articles hold nothing typed twice: python -m verify.articles [TOPIC…] [--write]. Exit 0 all up to date, 1 some are not.
+r"""Articles hold nothing typed twice: python -m verify.articles [TOPIC…] [--write]. Exit 0: all are up to date, else 1.
 
 Three things are generated, and compared with what the files say:
 * between `<!-- claim ID -->` and `<!-- end -->`: statement, formulas and links of a claim;
