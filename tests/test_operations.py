@@ -6,7 +6,8 @@ import torch
 from verify.boundaries import computed
 from verify.claims import problem
 from verify.mistake import mutants
-from verify.suite import PROFILES, Operation, examples, problems, profile_count, run
+from verify.ledger import PROFILES, profile_count
+from verify.suite import Operation, examples, problems, run
 from verify.trained import NEAR, trained_table
 
 OPERATIONS = [o for topic in computed() for o in __import__(f"verify.{topic}", fromlist=["OPERATIONS"]).OPERATIONS]

@@ -106,9 +106,10 @@ def run(options):
     try:
         if not options.json:
             print("loading torch and jax …", flush=True)
-        from verify.ledger import build
+        from concurrent.futures.process import BrokenProcessPool
+
+        from verify.ledger import build, profile_count
         from verify.report import write
-        from verify.suite import profile_count
 
         count = QUICK if options.quick else profile_count()
         ledger = build(options.topics, count, out, teller(options.json))
@@ -116,6 +117,10 @@ def run(options):
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
+    except BrokenProcessPool:
+        kept = out / "ledger.partial.jsonl"
+        print(f"a process died, perhaps for want of memory: the rows so far are in {kept}; run again", file=sys.stderr)
+        return 3
     except KeyboardInterrupt:
         print(
             f"\ninterrupted: the rows so far are kept in {out / 'ledger.partial.jsonl'}; run again to go on",

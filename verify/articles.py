@@ -126,13 +126,12 @@ def bare_formulas(path: Path):
             yield f"{path.name}: the formula {formula} has no claim and is not called a definition"
 
 
-def problems(write: bool = False, chosen=()) -> list[str]:
+def problems(pages, write: bool = False) -> list[str]:
     """What is out of date or names nothing, a sentence each; with `write` the files are brought up to date."""
-    papers = [ROOT / f"papers/{topic}.md" for topic in chosen] or (ROOT / "papers").glob("*.md")
     found, started_in = [], Path.cwd()
     os.chdir(ROOT)  # code in the articles names files from the root
     try:
-        for path in sorted([*ROOT.glob("README.md"), *papers]):
+        for path in pages:
             try:
                 fresh = regenerated(path)
             except ValueError as error:
@@ -149,8 +148,18 @@ def problems(write: bool = False, chosen=()) -> list[str]:
     return found
 
 
-if __name__ == "__main__":
-    topics_named = [argument for argument in sys.argv[1:] if argument != "--write"]
-    wrong = problems("--write" in sys.argv[1:], topics_named)
+def main(argv) -> int:
+    """Check or write the pages of the topics named, or all, and the README's table."""
+    named = [argument for argument in argv if argument != "--write"]
+    every = {page.stem: page for page in sorted((ROOT / "papers").glob("*.md"))}
+    if unknown := [name for name in named if name not in every]:
+        print(f"unknown article {unknown[0]!r}: expected one of {', '.join(every)}", file=sys.stderr)
+        return 2
+    pages = [every[name] for name in named or every]
+    wrong = problems([ROOT / "README.md", *pages], write="--write" in argv)
     print("\n".join(wrong) or "every article is up to date")
-    sys.exit(bool(wrong))
+    return int(bool(wrong))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,16 +1,19 @@
 """The ledger: rows are appended to `ledger.partial.jsonl` as they come, a complete run writes `ledger.json`.
 
-An interrupted run of the same tree goes on where it stopped. The rows are made in verify/rows.py; the schema is
-papers/ledger.md, the classes of evidence are explained in TRUST.md.
+An interrupted run of the same tree goes on where it stopped. The rows are made in verify/rows.py, a process a core; the
+schema is papers/ledger.md, the classes of evidence are explained in TRUST.md.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import multiprocessing
 import os
 import platform
+import signal
 import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from importlib import import_module, metadata
 from pathlib import Path
 
@@ -20,6 +23,15 @@ from verify.boundaries import computed
 from verify.rows import FAILED, NOT_RUN, PASSED, ROOT
 
 VERSIONS = ("torch", "jax", "sympy", "python-flint", "z3-solver", "hypothesis", "numpy")
+PROFILES = {"dev": 25, "ci": 200, "deep": 5000}
+
+
+def profile_count() -> int:
+    """How many examples the profile in DEMONSTRANDUM_PROFILE (dev, ci, deep; dev when unset) asks for."""
+    name = os.environ.get("DEMONSTRANDUM_PROFILE", "dev")
+    if name not in PROFILES:
+        raise ValueError(f"DEMONSTRANDUM_PROFILE is one of {', '.join(PROFILES)}, not {name!r}")
+    return PROFILES[name]
 
 
 def tree_hash() -> str:
@@ -31,14 +43,42 @@ def tree_hash() -> str:
 
 
 def plan(chosen, count):
-    """(id, function that makes the row), in order: the claims, the operations, real input, the house, the device."""
+    """(id, function that makes the row), in order: the claims, the operations, real input, the articles, the rest."""
     operations = [o for topic in computed(chosen) for o in import_module(f"verify.{topic}").OPERATIONS]
     yield from ((c.id, lambda c=c: rows.of_claim(c)) for c in claims(chosen))
     yield from ((f"reference.{o.name}", lambda o=o: rows.of_operation(o, count)) for o in operations)
     if "markov" in chosen:
         yield "markov.trained_table", rows.of_trained_table
+    for article in rows.articles(chosen):
+        yield f"papers.{article.stem}", lambda article=article: rows.of_article(article)
     yield "boundaries", rows.of_the_house
     yield "device.cuda", lambda: rows.of_device(operations)
+
+
+STEPS: dict = {}
+"""The plan of a worker; the process that gathers the rows needs neither torch nor jax."""
+
+
+def _prepare(chosen, count):
+    """Load everything into a worker, which leaves the other cores to the others."""
+    import torch
+
+    torch.set_num_threads(1)
+    STEPS.update(plan(chosen, count))
+
+
+def _identifiers():
+    return list(STEPS)
+
+
+def _make(identifier):
+    started = time.perf_counter()
+    return STEPS[identifier]() | {"seconds": round(time.perf_counter() - started, 3)}
+
+
+def cores() -> int:
+    """How many processors we may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def build(chosen, count, out: Path, tell):
@@ -46,24 +86,49 @@ def build(chosen, count, out: Path, tell):
     chosen = list(chosen or topics())
     tree, partial = tree_hash(), out / "ledger.partial.jsonl"
     run = {"tree": tree, "topics": chosen, "examples": count}
-    kept, steps, made = _kept(partial, run), list(plan(chosen, count)), []
+    kept = _kept(partial, run)
     with partial.open("w", encoding="utf-8") as file:
         for line in (run, *kept.values()):  # at once, so that stopping again loses nothing
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
-        for number, (identifier, make) in enumerate(steps, 1):
-            started = time.perf_counter()
-            if identifier not in kept:
-                kept[identifier] = make() | {"seconds": round(time.perf_counter() - started, 3)}
-                file.write(json.dumps(kept[identifier], ensure_ascii=False) + "\n")
+        file.flush()
+        order, found = [], dict[str, dict]()
+        for row in _gathered(chosen, count, kept, order):
+            if row["id"] not in kept:
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
                 file.flush()
                 os.fsync(file.fileno())
-            made.append(kept[identifier])
-            tell(made[-1], number, len(steps))
+            found[row["id"]] = row
+            tell(row, len(found), len(order))
+    made = [found[identifier] for identifier in order]
     versions = {"python": platform.python_version(), **{name: metadata.version(name) for name in VERSIONS}}
     ledger = {"schema": 1, **run, "versions": versions, "summary": summary(made), "rows": made}
     (out / "ledger.json").write_text(json.dumps(ledger, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     partial.unlink()
     return ledger
+
+
+def _gathered(chosen, count, kept, order):
+    """Every row, the kept ones first, then the others as the workers finish them; `order` receives all ids first."""
+    spawn = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
+    pool = ProcessPoolExecutor(cores(), spawn, initializer=_prepare, initargs=(chosen, count))
+    heard = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the workers inherit that: an interrupt is ours alone
+    try:
+        first = pool.submit(_identifiers)
+        signal.signal(signal.SIGINT, heard)
+        order += first.result()
+        yield from (kept[identifier] for identifier in order if identifier in kept)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        waiting = [pool.submit(_make, identifier) for identifier in order if identifier not in kept]
+        signal.signal(signal.SIGINT, heard)
+        for done in as_completed(waiting):
+            yield done.result()
+    except BaseException:
+        for worker in multiprocessing.active_children():
+            worker.terminate()
+        raise
+    finally:
+        signal.signal(signal.SIGINT, heard)
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def summary(made):

@@ -120,10 +120,27 @@ def of_device(operations):
     )
 
 
-def of_the_house():
-    """Imports, wings, pointers and articles."""
-    from verify import articles, boundaries
+def articles(chosen):
+    """The pages of some topics; of all topics, every page there is."""
+    from derivations.__main__ import topics
 
-    statement = "Arrows point one way, wings are complete, every pointer is alive, every article is up to date."
-    done = evidence("cross-checked", "imports, wings, stems, code=, sources, citations, generated text")
-    return row("boundaries", "structure", statement, done, [*boundaries.problems(), *articles.problems()])
+    pages = sorted([*ROOT.glob("README.md"), *(ROOT / "papers").glob("*.md")])
+    return [page for page in pages if page.stem in chosen or set(chosen) == set(topics())]
+
+
+def of_article(page: Path):
+    """Everything on a page is as the code says now, and every formula is a claim or called a definition."""
+    from verify.articles import problems
+
+    statement = f"{page.name} says what the code proves and prints now."
+    done = evidence("cross-checked", "claims and their formulas, code and what it prints")
+    return row(f"papers.{page.stem}", "structure", statement, done, problems([page]), [page.relative_to(ROOT)])
+
+
+def of_the_house():
+    """Imports, wings and pointers."""
+    from verify import boundaries
+
+    statement = "Arrows point one way, wings are complete, every pointer is alive."
+    done = evidence("cross-checked", "imports, wings, stems, code=, sources, citations")
+    return row("boundaries", "structure", statement, done, boundaries.problems())

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import inspect
 import itertools
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 
 Function = Callable[..., Any]
 Inputs = Mapping[str, Any]
-PROFILES = {"dev": 25, "ci": 200, "deep": 5000}
 GRADIENT_EXAMPLES = 3
 SEARCH = 400
 """Inputs tried for a simple counterexample."""
@@ -41,8 +39,9 @@ SEARCH = 400
 class Operation:
     """`reference.<name>` and `verify.twin.<name>`, the examples they are tried on, and the laws they obey.
 
-    `gradients` names the arguments by which the operation is differentiated. `unit` is the size of the terms that may
-    cancel in the result (of probabilities, 1): no float64 implementation can do better than rounding at that size.
+    `gradients` names the arguments by which the operation, or the first of its results, is differentiated. `unit` is
+    the size of the terms that may cancel in the result (of probabilities, 1): no float64 implementation can do better
+    than rounding at that size.
     `conventions` are other definitions in use, no mistakes: each takes an implementation of ours first and turns it
     into the other, as `summed(cross_entropy, z, target)`, so that two may hold together, or one with a mistake.
     `free` names the arguments that may be any real number: those of the gradients unless said otherwise. `draws` says
@@ -84,14 +83,6 @@ class Evidence:
     @property
     def idle(self) -> list[str]:
         return [law for law in self.reference_laws if not any(row[law] for row in self.kills.values())]
-
-
-def profile_count() -> int:
-    """How many examples the profile in DEMONSTRANDUM_PROFILE (dev, ci, deep; dev when unset) asks for."""
-    name = os.environ.get("DEMONSTRANDUM_PROFILE", "dev")
-    if name not in PROFILES:
-        raise ValueError(f"DEMONSTRANDUM_PROFILE is one of {', '.join(PROFILES)}, not {name!r}")
-    return PROFILES[name]
 
 
 @cache
