@@ -5,8 +5,8 @@ import torch
 
 from verify.boundaries import computed
 from verify.claims import problem
-from verify.mistake import mutants
 from verify.ledger import PROFILES, profile_count
+from verify.mistake import mutants
 from verify.suite import Operation, examples, problems, run
 from verify.trained import NEAR, trained_table
 
