@@ -23,21 +23,34 @@ class Sized(int):
         return self
 
     def __add__(self, other):
-        return Sized(int(self) + int(other), added([terms(self), terms(other)]))
+        if other.__class__ is int and not other:
+            return self
+        total = dict(self.terms)
+        for m, c in terms(other).items():
+            total[m] = total.get(m, 0) + c
+            if not total[m]:
+                del total[m]
+        return self.__class__(int.__add__(self, other), total)
 
     def __neg__(self):
-        return Sized(-int(self), {m: -c for m, c in self.terms.items()})
+        return self.__class__(int.__neg__(self), {m: -c for m, c in self.terms.items()})
 
     def __sub__(self, other):
         return self + -other
 
     def __mul__(self, other):
+        if not isinstance(other, Sized):
+            return (
+                self
+                if other == 1
+                else self.__class__(int(self) * other, {m: c * other for m, c in self.terms.items() if other})
+            )
         product: Terms = {}
         for m, c in self.terms.items():
-            for n, d in terms(other).items():
-                key = tuple(sorted(m + n))
+            for n, d in other.terms.items():
+                key = tuple(sorted(m + n)) if m and n else m or n
                 product[key] = product.get(key, 0) + c * d
-        return Sized(int(self) * int(other), product)
+        return self.__class__(int.__mul__(self, other), {m: c for m, c in product.items() if c})
 
     def __floordiv__(self, other):
         """Exact where the divisor divides every coefficient, or is a single letter of every monomial."""
@@ -53,7 +66,7 @@ class Sized(int):
                 if c % by:
                     return int(self) // int(other)
                 quotient[tuple(rest)] = c // by
-            return Sized(int(self) // int(other), quotient)
+            return self.__class__(int(self) // int(other), quotient)
         return int(self) // int(other)
 
     __radd__, __rmul__ = __add__, __mul__

@@ -47,7 +47,10 @@ def _sign(polynomial: frozenset) -> str:
 
 def sign(a: Any, b: Any = 0) -> str:
     """What is known of a − b for all sizes."""
-    return _sign(frozenset((Sized(0, terms(a)) - b).terms.items()))
+    difference = dict(terms(a))
+    for m, c in terms(b).items():
+        difference[m] = difference.get(m, 0) - c
+    return _sign(frozenset((m, c) for m, c in difference.items() if c))
 
 
 def _aside() -> bool:
@@ -94,27 +97,10 @@ class Letter(Sized):
 
     __hash__ = int.__hash__
 
-    def __add__(self, other):
-        return _letter(super().__add__(other))
-
-    def __neg__(self):
-        return _letter(super().__neg__())
-
-    def __sub__(self, other):
-        return _letter(super().__add__(-other))
-
-    def __rsub__(self, other):
-        return -self + other
-
-    def __mul__(self, other):
-        return _letter(super().__mul__(other))
-
-    __radd__, __rmul__ = __add__, __mul__
-
     def __floordiv__(self, other):
         found = super().__floordiv__(other)
-        if isinstance(found, Sized):
-            return _letter(found)
+        if isinstance(found, Letter):
+            return found
         return Letter(found, {(f"⌊{told(self.terms)}/{told(terms(other))}⌋",): 1})
 
     def __rfloordiv__(self, other):
@@ -125,10 +111,6 @@ class Letter(Sized):
 
     def __rmod__(self, other):
         return _remainder(other, self)
-
-
-def _letter(x: Sized) -> Letter:
-    return Letter(int(x), x.terms)
 
 
 def _remainder(a, b):
