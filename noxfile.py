@@ -57,10 +57,11 @@ def papers(session):
 
 @nox.session
 def bench(session):
-    """Print predicted against measured cost, then timings of peers in one run (-- TOPIC --lengths 128,256)."""
+    """Measure a topic (-- TOPIC --svg FILE); without one attention's cost, and timings beside peers in one run."""
     interpreter = python(session, "full")
     session.run(interpreter, "-m", "bench", *(session.posargs or ["attention"]), env=QUIET)
-    session.run(interpreter, "-m", "pytest", "bench", "--benchmark-enable", "--benchmark-only", env=QUIET)
+    if not session.posargs:
+        session.run(interpreter, "-m", "pytest", "bench", "--benchmark-enable", "--benchmark-only", env=QUIET)
 
 
 @nox.session

@@ -3,6 +3,7 @@
 figure, (left, right) = panels(2, "Title of the whole")
 series(left, xs, measured, "name", predicted=curve)
 frame(left, "order", "bits a character")
+names(right, [(xs[-1], measured[-1], "name", color)])     where last points lie close together
 save(figure, path)
 """
 
@@ -19,7 +20,13 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 FOLDER = Path(__file__).parent.parent / "papers/figures"
 INK = ("#4e79a7", "#e15759", "#59a14f", "#b07aa1", "#f28e2b", "#76b7b2", "#9c755f", "#3b3b3b")
-STYLE = {"svg.hashsalt": "bench", "svg.fonttype": "path", "font.size": 9, "axes.titlesize": 10, "axes.linewidth": 0.6}
+STYLE: Any = {
+    "svg.hashsalt": "bench",
+    "svg.fonttype": "path",
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.linewidth": 0.6,
+}
 matplotlib.rcParams.update(STYLE)
 
 
@@ -46,6 +53,22 @@ def series(
         axes.annotate(
             name, ends[-1], (5, 0), textcoords="offset points", va="center", color=color, annotation_clip=False
         )
+
+
+def names(axes, ends: Sequence[tuple[float, float, str, Any]], apart: float = 11.0) -> None:
+    """Names beside the last points (x, y, name, color), moved up where they would touch; call it after `frame`."""
+    axes.figure.canvas.draw()  # scales and limits are settled now
+    heights = {end: float(axes.transData.transform(end[:2])[1]) for end in ends if math.isfinite(end[1])}
+    free = -math.inf
+    for end, height in sorted(heights.items(), key=lambda item: item[1]):
+        shift = max(height, free) - height
+        free = height + shift + apart * axes.figure.dpi / 72
+        x, y, name, color = end
+        color = INK[color % len(INK)] if isinstance(color, int) else color
+        axes.annotate(
+            name, (x, y), (5, shift * 72 / axes.figure.dpi), textcoords="offset points", va="center", color=color,
+            annotation_clip=False,
+        )  # fmt: skip
 
 
 def frame(

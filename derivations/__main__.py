@@ -4,25 +4,24 @@ import argparse
 import importlib
 import json
 import sys
-from pathlib import Path
+
+from derivations.topics import stems, topic_of
 
 MARK = {"holds": "∎", "refuted": "✗", "undecided": "?", "rejected": "!"}
 
 
 def topics():
-    """The stems in this wing that declare claims."""
-    files = sorted(Path(__file__).parent.glob("*.py"))
-    return [f.stem for f in files if "\n@claim(" in f.read_text(encoding="utf-8")]
+    """The topics that have claims, each in the file of its name and in `<topic>_….py` beside it."""
+    return list(dict.fromkeys(map(topic_of, stems())))
 
 
 def claims(chosen=None):
     """The claims of the chosen topics (all, if none is named), in the order they are written."""
     from derivations.claim import Claim
 
-    for topic in chosen or topics():
-        for value in vars(importlib.import_module(f"derivations.{topic}")).values():
-            if isinstance(value, Claim) and value.id.startswith(topic + "."):
-                yield value
+    for stem in (stem for topic in chosen or topics() for stem in stems(topic)):
+        module = importlib.import_module(f"derivations.{stem}")
+        yield from (c for c in vars(module).values() if isinstance(c, Claim) and c.body.__module__ == module.__name__)
 
 
 def show(row):

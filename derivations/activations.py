@@ -1,15 +1,14 @@
-r"""Activations: their slopes, the tanh form of GELU, what relu does to variance and interpolates, the gate's size.
+r"""Activations: their slopes, what relu does to variance and interpolates, the gate's size.
 
 Φ and φ are distribution function and density of the standard normal; tanh is written by exponentials.
 Article papers/activations.md, code reference/activations.py, laws verify/activations.py.
 """
 
-from sympy import Abs, Derivative, IndexedBase, Interval, Rational, S, Sum, Symbol, exp, log, sign, sqrt
+from sympy import Abs, Derivative, IndexedBase, Rational, S, Sum, Symbol, exp, log, sign, sqrt
 
 from derivations.claim import claim
-from derivations.forms import Within, below, eq, equal, finite, ge, induct, le
-from derivations.gaussian import CUBIC, ONE_BALL, ROOT, Magnitude, Phi, beyond_five, density, sigmoid, twice_u
-from derivations.positive import TangentGap
+from derivations.forms import below, eq, equal, finite, induct, le
+from derivations.gaussian import Magnitude, Phi, density, sigmoid, twice_u
 
 n, m, D = (Symbol(name, integer=True, positive=True) for name in "nmD")
 i, j, k = (Symbol(name, integer=True, positive=True) for name in "ijk")
@@ -85,6 +84,7 @@ def silu_derivative(slope=sigmoid(x[i]) * (1 + x[i] * (1 - sigmoid(x[i])))):
 
 
 c, a, b = (Symbol(name, real=True) for name in "cab")
+limit = Symbol("C", nonzero=True)
 
 
 @claim(
@@ -111,62 +111,37 @@ def gelu_derivative(slope=Phi(x[i]) + x[i] * density(x[i]), inner=x[i], three=3)
     )
 
 
-w, d = IndexedBase("w", positive=True), IndexedBase("d", nonnegative=True)
-far = Symbol("x", nonnegative=True)
-
-
 @claim(
-    source="chang2011chernoff, abstract",
-    code="reference.activations.gelu",
-    mistakes={"the square is not halved": {"rate": 1}, "half of the half": {"share": Rational(1, 2)}},
-)
-def normal_tail_is_below_half_a_gaussian(rate=Rational(1, 2), share=1):
-    """For x ≥ 0 a Riemann sum of φ beyond x is at most e^(−x²/2) times that beyond 0, so 1 − Φ(x) ≤ ½e^(−x²/2)."""
-    lost = TangentGap.of(exp, 0, far * d[j]) + far * d[j]
-    return below(
-        Sum(w[j] * density(far + d[j]), (j, 1, n)),
-        le(
-            share * exp(-rate * far**2) * Sum(w[j] * density(d[j]), (j, 1, n)),
-            "(x + d)² = x² + d² + 2xd, and e^(−xd) ≤ 1; in the limit the sum on the right is the mass ½ beyond zero",
-            by=Sum(w[j] * density(d[j]) * exp(-(far**2) / 2) * exp(-far * d[j]) * lost, (j, 1, n)),
-        ),
-    )
-
-
-t, y, M = Symbol("t", real=True), Symbol("x", real=True), 10**6
-
-
-@claim(
-    source="hendrycks2016gelu, §2",
-    code="reference.activations.gelu",
-    scope="enclosed",
-    why="the maximum has no closed form: balls cover |x| ≤ 5.2; the tails beyond 5 are bounded by hand",
-    domains={t: Interval(0, 1)},
+    source="gemma2024gemma2, §2 (logit soft-capping)",
+    code="reference.activations.softcap",
+    computes="C = abs(C) + 0.5; torch.func.grad(lambda x: softcap(x, C).sum())(x)[i]",
+    for_all={i: n},
     mistakes={
-        "one digit too few": {"bound": Rational(470, M)},
-        "one digit rounded up": {"reached": Rational(474, M)},
-        "0.44715 for 0.044715": {"cubic": 10 * CUBIC},
-        "√(2/π) is left out": {"root": S.One},
-        "erf of x, not of x/√2": {"scale": sqrt(2)},
+        "multiplied, where it is divided": {"inner": lambda x: x * limit},
+        "the number itself for the cap in front": {"front": lambda x: x},
+        "the slope is not squared": {"power": 1},
     },
 )
-def tanh_gelu_error_bound(bound=Rational(474, M), reached=Rational(473, M), cubic=CUBIC, root=ROOT, scale=1):
-    """The two forms of GELU nowhere differ by more than 4.74·10⁻⁴, and at x = 2.7 they differ by 4.73·10⁻⁴."""
+def softcap_derivative(inner=lambda x: x / limit, front=lambda x: limit, power=2):
+    """The slope of y = c·tanh(x/c) is 1 − (y/c)², so y never passes ±c and never outruns x."""
 
-    def error(x):
-        return x * (sigmoid(twice_u(x, root, cubic)) - Phi(scale * x))
+    def capped(x):
+        u = inner(x)
+        return front(x) * (exp(u) - exp(-u)) / (exp(u) + exp(-u))
 
-    inside, cells = Rational(26, 5) * sqrt(t), Within(t, 0, 1)
+    up, down = exp(x[i] / limit), exp(-x[i] / limit)
     return (
-        equal(error(-y), eq(error(y), "each gate turns into one minus itself: it is even, and x ≥ 0 suffices")),
-        below(error(inside), le(bound, "x = 5.2√t; bisected until a ball shows it in every cell", by=cells)),
-        below(error(inside), ge(-bound, "the same", by=cells)),
-        finite(error(y), ge(reached, "one point", by=ONE_BALL), cases=[{y: Rational(27, 10)}]),
-        *beyond_five(bound, root, cubic),
+        equal(
+            Derivative(capped(x[i]), x[i]),
+            eq(4 / (up + down) ** 2, "quotient rule, with u = x/c: (e^u + e^(−u))² − (e^u − e^(−u))² = 4"),
+            eq(1 - (capped(x[i]) / limit) ** power, "the same over (e^u + e^(−u))²"),
+        ),
+        below((capped(x[i]) / limit) ** 2, le(1, "|y| ≤ c: what is missing is the slope", by=4 / (up + down) ** 2)),
+        below(4 / (up + down) ** 2, le(1, "the slope is at most 1", by=(up - down) ** 2 / (up + down) ** 2)),
     )
 
 
-p, v = IndexedBase("p", real=True), IndexedBase("v", real=True)
+y, p, v = Symbol("x", real=True), IndexedBase("p", real=True), IndexedBase("v", real=True)
 skew, high, low = (Symbol(name, real=True) for name in ("skew", "high", "low"))
 
 

@@ -22,6 +22,7 @@ from derivations.engines import DRAWS, POINTS, Vacuous, refute, resists
 from derivations.forms import Part, Within
 from derivations.normal import refuse_bound
 from derivations.points import domain_of
+from derivations.topics import topic_of
 from derivations.typeset import chain
 
 SCOPES = ("all_sizes", "enclosed", "instances", "cited")
@@ -44,7 +45,12 @@ class Claim:
 
     @property
     def id(self):
-        return f"{self.body.__module__.rpartition('.')[2]}.{self.body.__name__}"
+        return f"{topic_of(self.module)}.{self.body.__name__}"
+
+    @property
+    def module(self):
+        """The stem of the file that it stands in."""
+        return self.body.__module__.rpartition(".")[2]
 
     @property
     def statement(self):

@@ -67,33 +67,46 @@ def twice_u(x, root=ROOT, cubic=CUBIC):
     return 2 * root * (x + cubic * x**3)
 
 
-def beyond_five(bound, root, cubic):
-    """For x = 5 + s the error xσ(2u) − xΦ(x) = x(1 − Φ(x)) − x(1 − σ(2u)) lies within ±bound, in four parts."""
+def beyond_five(bound, rate, doubled, ahead=None):
+    """For x = 5 + s the error x(1 − Φ(x)) − x(1 − σ(2u)) lies within ±bound, where 2u = rate·x + ahead."""
     x = 5 + s
     r, tail = 5 * s + s**2 / 2, exp(-Rational(25, 2) - 5 * s - s**2 / 2)  # (x² − 5²)/2 and e^(−x²/2)
-    gap = 1 / (1 + exp(twice_u(x, root, cubic)))
-    ahead = 2 * root * (5 + 125 * cubic + (1 + 75 * cubic) * s + 15 * cubic * s**2 + cubic * s**3) - 15 - 3 * s
-    return (
-        below(
-            x * (tail / 2 - delta) - x * gap,
-            le(x * tail / 2, "x = 5 + s, and 1 − Φ(x) = ½e^(−x²/2) − δ by the claim above", by=x * delta + x * gap),
-            le(
-                5 * exp(-Rational(25, 2)) / 2,
-                "e^r ≥ 1 + r with r = (x² − 5²)/2 outgrows x",
-                by=tail * (5 * TangentGap.of(exp, 0, r) + 24 * s + 5 * s**2 / 2) / 2,
+    gap, least = 1 / (1 + exp(doubled(x))), x * exp(-rate * x)
+    more = q if ahead else 0
+    faster = below(rate * x, le(doubled(x), f"call it {rate}x + q", by=ahead)) if ahead else None
+    drop = le(least * exp(-more), "drop the one", by=least * exp(-more) / (1 + exp(rate * x + more)))
+    slower = le(least, "q ≥ 0", by=least * exp(-q) * (TangentGap.of(exp, 0, q) + q)) if ahead else None
+    return tuple(
+        part
+        for part in (
+            below(
+                x * (tail / 2 - delta) - x * gap,
+                le(x * tail / 2, "x = 5 + s, and 1 − Φ(x) = ½e^(−x²/2) − δ by the claim above", by=x * delta + x * gap),
+                le(
+                    5 * exp(-Rational(25, 2)) / 2,
+                    "e^r ≥ 1 + r with r = (x² − 5²)/2 outgrows x",
+                    by=tail * (5 * TangentGap.of(exp, 0, r) + 24 * s + 5 * s**2 / 2) / 2,
+                ),
+                le(bound, "9.4·10⁻⁶", by=ONE_BALL),
             ),
-            le(bound, "9.4·10⁻⁶", by=ONE_BALL),
-        ),
-        below(3 * x, le(twice_u(x, root, cubic), "call it 3x + q", by=ahead)),
-        below(
-            x / (1 + exp(3 * x + q)),
-            le(x * exp(-3 * x - q), "drop the one", by=x * exp(-3 * x - q) / (1 + exp(3 * x + q))),
-            le(x * exp(-3 * x), "q ≥ 0", by=x * exp(-3 * x - q) * (TangentGap.of(exp, 0, q) + q)),
-        ),
-        below(
-            x * exp(-3 * x) - x * mass,
-            le(x * exp(-3 * x), "no less than minus the error: Q = 1 − Φ(x) is positive", by=x * mass),
-            le(5 * exp(-15), "e^(3s) ≥ 1 + 3s", by=exp(-15 - 3 * s) * (5 * TangentGap.of(exp, 0, 3 * s) + 14 * s)),
-            le(bound, "1.6·10⁻⁶", by=ONE_BALL),
-        ),
+            faster,
+            below(x / (1 + exp(rate * x + more)), *filter(None, (drop, slower))),
+            below(
+                least - x * mass,
+                le(least, "no less than minus the error: Q = 1 − Φ(x) is positive", by=x * mass),
+                le(
+                    5 * exp(-5 * rate),
+                    "e^y ≥ 1 + y outgrows x",
+                    by=exp(-5 * rate - rate * s) * (5 * TangentGap.of(exp, 0, rate * s) + (5 * rate - 1) * s),
+                ),
+                le(bound, "which is small", by=ONE_BALL),
+            ),
+        )
+        if part
     )
+
+
+def ahead_of_three(root, cubic):
+    """How far 2u of the tanh form is above 3x for x = 5 + s: all coefficients are positive."""
+    ahead = 2 * root * (5 + 125 * cubic) - 15 + (2 * root * (1 + 75 * cubic) - 3) * s
+    return ahead + 2 * root * cubic * (15 * s**2 + s**3)

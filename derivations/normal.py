@@ -7,9 +7,12 @@ the zero of the field: sound because a generator is only ever identified with it
 (whatever it cannot reduce stays `undecided`).
 """
 
+from functools import reduce
 from itertools import count, permutations
+from operator import add, mul
 
 from sympy import (
+    QQ,
     Abs,
     Add,
     Derivative,
@@ -37,13 +40,14 @@ from sympy import (
     sign,
     sin,
 )
-from sympy.polys.fields import sfield
 
 from derivations.positive import TangentGap, is_positive
 
 
 class Before(Function):
     """The indicator [i ≤ t]: one when the index i is not after t, else zero."""
+
+    is_nonnegative = True
 
     def _latex(self, printer):
         index, last = map(printer._print, self.args)
@@ -82,10 +86,22 @@ def is_zero(expr, context=None):
     reduced = _generators(canonical(expr, context or Context()))
     if reduced.is_number:
         return reduced == 0
-    _, element = sfield(reduced)
-    numerator = element.numer.as_expr()
+    names = sorted(reduced.free_symbols, key=str)
+    field = QQ.frac_field(*names)
+    numerator = _element(reduced, field, dict(zip(names, field.gens, strict=True))).numer.as_expr()
     unit = next((g for g in numerator.free_symbols if g.name == "I"), None)
     return numerator == 0 if unit is None else Poly(numerator, unit).rem(Poly(unit**2 + 1, unit)).is_zero
+
+
+def _element(e, field, at):
+    """The rational function `e` computed in the field: multiplied out as a whole, it may grow beyond all bounds."""
+    if e.is_Rational:
+        return field(QQ(int(e.p), int(e.q)))
+    if e.is_Symbol:
+        return at[e]
+    if isinstance(e, Pow):
+        return _element(e.base, field, at) ** int(e.exp)
+    return reduce(add if isinstance(e, Add) else mul, (_element(arg, field, at) for arg in e.args))
 
 
 def canonical(expr, context):
@@ -172,12 +188,11 @@ def _peel(body, index, lower, upper, kind, combine):
 
 def _sum(body, index, lower, upper, context):
     extra, base = upper.as_coeff_Add()
-    if upper.is_Integer or (base != 0 and extra.is_positive):
-        peeled = _peel(body, index, lower, upper, Sum, Add)
-        if not any(isinstance(term, Sum) for term in Add.make_args(peeled)):
+    if upper.is_Integer or (base != 0 and extra.is_positive and (base - lower + 1).is_nonnegative):
+        peeled, whole = _peel(body, index, lower, upper, Sum, Add), Sum(body, (index, lower, base))
+        if whole not in Add.make_args(peeled):  # all terms are written out
             return canonical(peeled, context)
-        whole = next(term for term in Add.make_args(peeled) if isinstance(term, Sum))
-        return canonical(peeled - whole, context) + _sum(body, index, lower, whole.limits[0][2], context)
+        return canonical(peeled - whole, context) + _sum(body, index, lower, base, context)
     return Add(*(_term(term, index, lower, upper, context) for term in Add.make_args(expand_numerator(body))))
 
 
@@ -203,9 +218,21 @@ def _term(term, index, lower, upper, context):
         above = inside[0][1] + 1  # Faulhaber: Σ iᵖ is a difference of Bernoulli polynomials
         return outside * canonical((bernoulli(above, upper + 1) - bernoulli(above, lower)) / above, context)
     if all(base.is_Symbol and not (power / index).has(index) for base, power in inside):
-        ratio = Mul(*(base ** (power / index) for base, power in inside))
-        return outside * (ratio**lower - ratio ** (upper + 1)) / (1 - ratio)  # geometric; as rational functions
+        first, past, ratio = (Mul(*(b ** (k * p / index) for b, p in inside)) for k in (lower, upper + 1, 1))
+        return outside * (first - past) / (1 - ratio)  # geometric; as rational functions
+    first, more = _cut(upper)
+    if lower == 1 and more is not None:  # Σ to a + b is Σ to a, and b terms more
+        body = Mul(*(base**power for base, power in inside))
+        later = canonical(body.xreplace({index: first + index}), context)
+        return outside * (_sum(body, index, lower, first, context) + _sum(later, index, lower, more, context))
     return outside * _renamed(inside, [(index, lower, upper)], context)
+
+
+def _cut(upper):
+    """A limit that is a sum of natural numbers as (all but the last, the last), products first; else (upper, None)."""
+    parts = sorted(Add.make_args(expand_mul(upper)), key=lambda part: (-len(Mul.make_args(part)), str(part)))
+    natural = len(parts) > 1 and all(part.is_integer and part.is_nonnegative for part in parts)
+    return (Add(*parts[:-1]), parts[-1]) if natural else (upper, None)
 
 
 def flatten(factors, limits):

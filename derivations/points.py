@@ -5,7 +5,8 @@ expanded at small sizes, derivatives are taken by power series (never by SymPy),
 """
 
 from fractions import Fraction
-from functools import reduce
+from functools import cache, reduce
+from itertools import product as cartesian
 from math import factorial
 from operator import add, mul
 
@@ -72,6 +73,21 @@ def domain_of(symbol, domains):
     return S.Reals - {0} if symbol.is_nonzero else S.Reals
 
 
+@cache
+def moved(domain):
+    """Each of REALS moved into the domain by its sign or size, None where that is not enough."""
+    unit, positive = (domain.is_subset(Interval(0, end)) for end in (1, oo))
+    into = {x: abs(x) / 11 if unit else abs(x) if positive else x for x in REALS}
+    return {x: y if domain.contains(S(y.numerator) / y.denominator) else None for x, y in into.items()}
+
+
+@cache
+def outside(domain):
+    """Simple numbers that are not in the domain."""
+    edge = [Fraction(0), Fraction(1), Fraction(-1, 2), Fraction(2), Fraction(3, 2), *REALS[:6]]
+    return [x for x in edge if not domain.contains(S(x.numerator) / x.denominator)]
+
+
 class Point:
     """One admissible assignment, drawn lazily: `values` is what a witness prints."""
 
@@ -102,16 +118,10 @@ class Point:
         """A rational of the symbol's domain, or of its complement when that hypothesis is the one dropped."""
         domain = domain_of(symbol, self.domains)
         if symbol == self.widened:
-            edge = [Fraction(0), Fraction(1), Fraction(-1, 2), Fraction(2), Fraction(3, 2), *REALS[:6]]
-            outside = [x for x in edge if not domain.contains(S(x.numerator) / x.denominator)]
-            return self.rng.choice(outside)
+            return self.rng.choice(outside(domain))
+        into = moved(domain)
         for _ in range(60):
-            x = self.rng.choice(REALS)
-            if domain.is_subset(Interval(0, 1)):
-                x = abs(x) / 11
-            elif domain.is_subset(Interval(0, oo)):
-                x = abs(x)
-            if domain.contains(S(x.numerator) / x.denominator):
+            if (x := into[self.rng.choice(REALS)]) is not None:
                 return x
         raise Inadmissible(f"{symbol} in {domain}")
 
@@ -124,28 +134,30 @@ class Point:
         key = (table, index)
         if key not in self.tables:
             if table.label in self.totals:
-                self._row(table, index[:-1])
+                self._under_a_total(table, index)
             if key not in self.tables:
                 self.tables[key] = self.real(table.label)
         return ball(self.tables[key])
 
-    def _row(self, table, prefix):
-        """Draw a whole row and move it onto its declared total: by a factor if positive, else by a shift."""
+    def _under_a_total(self, table, index):
+        """Draw all that the declared total adds up, and move it onto that: by a factor if positive, else by a shift."""
         total, value = self.totals[table.label]
-        upper = self.integer(total.limits[0][2])
-        outer = dict(zip(total.function.indices[:-1], prefix, strict=True))
-        around = dict(self.bound)  # the row may be drawn within a sum over the same index
+        sizes = {s: self.integer(upper) for s, _, upper in total.limits}
+        outer = {s: k for s, k in zip(total.function.indices, index, strict=True) if s not in sizes}
+        around = dict(self.bound)  # they may be drawn within a sum over the same index
         self.bound |= outer
         target = evaluate(value, self)
         self.bound = around
-        raw = [self.real(table.label) for _ in range(upper)]
+        ranges = (range(1, sizes[s] + 1) if s in sizes else [outer[s]] for s in total.function.indices)
+        places = list(cartesian(*ranges))
+        raw = [self.real(table.label) for _ in places]
         if table.label.is_positive and table.label != self.widened:
             if not bool(target.real > 0):
                 raise Inadmissible(f"a positive row cannot have the total {target}")
-            row = [ball(x) * target / ball(sum(raw)) for x in raw]
+            moved = [ball(x) * target / ball(sum(raw)) for x in raw]
         else:
-            row = [ball(x) + (target - ball(sum(raw))) / upper for x in raw]
-        self.tables |= {(table, (*prefix, k + 1)): x for k, x in enumerate(row)}
+            moved = [ball(x) + (target - ball(sum(raw))) / len(raw) for x in raw]
+        self.tables |= {(table, place): x for place, x in zip(places, moved, strict=True)}
 
     def fix(self, key, value):
         """Set a hypothesis' value, so that an entry reached only through a running index has it too."""
@@ -214,7 +226,7 @@ def evaluate(e, point):
         if isinstance(e, Abs):
             return acb(abs(inner))
         if isinstance(e, sign):
-            return acb("nan") if inner.contains(0) and inner != 0 else acb((inner.real > 0) - (inner.real < 0))
+            return acb("nan") if inner.contains(0) and not inner.is_zero() else acb((inner.real > 0) - (inner.real < 0))
         return getattr(inner, type(e).__name__)()
     raise Unreadable(f"no exact numeric reading of {e} ({type(e).__name__})")
 
@@ -223,12 +235,20 @@ def _power(base, power, point):
     x = evaluate(base, point)
     if power.is_integer:
         n = point.integer(power)
-        return x**n if n >= 0 else 1 / x**-n
+        return x**n if n >= 0 else _inverse(x**-n)
     if power == S.Half:
         return x.sqrt()
     if power == -S.Half:
-        return 1 / x.sqrt()
+        return _inverse(x.sqrt())
     return (evaluate(power, point) * x.log()).exp() if x != 0 else x ** evaluate(power, point)
+
+
+def _inverse(x):
+    """1/x; a series that may begin with zero has none: none of its terms is finite, as of a ball that may be zero."""
+    try:
+        return 1 / x
+    except (ValueError, ZeroDivisionError):
+        return acb_series([acb("nan")] * 9, prec=9)
 
 
 def _iterate(e, limits, point):

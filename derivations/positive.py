@@ -49,28 +49,32 @@ class TangentGap(Function):
 
 def is_positive(e):
     """Is `e` > 0 for every admissible value of its symbols? False means: not known."""
-    if e.is_positive or (isinstance(e, exp) and e.args[0].is_real is not False):
+    if isinstance(e, exp) and e.args[0].is_real is not False:
         return True
     if isinstance(e, Sum | Product):
-        return is_positive(e.function) and all(b.is_positive and a == 1 for _, a, b in e.limits)
-    if isinstance(e, Mul):
-        return all(map(is_positive, e.args))
-    if isinstance(e, Add):
-        return all(map(is_nonnegative, e.args)) and any(map(is_positive, e.args))
-    return isinstance(e, Pow) and is_positive(e.base) and e.exp.is_real is not False
+        found = is_positive(e.function) and all(b.is_positive and a == 1 for _, a, b in e.limits)
+    elif isinstance(e, Mul):
+        found = all(map(is_positive, e.args))
+    elif isinstance(e, Add):
+        found = all(map(is_nonnegative, e.args)) and any(map(is_positive, e.args))
+    else:
+        found = isinstance(e, Pow) and is_positive(e.base) and e.exp.is_real is not False
+    return found or bool(e.is_positive)  # last, since SymPy may look for roots
 
 
 def is_nonnegative(e):
     """Is `e` ≥ 0 for every admissible value of its symbols? False means: not known."""
-    if e.is_nonnegative or is_positive(e) or isinstance(e, KroneckerDelta | Abs):
+    if isinstance(e, KroneckerDelta | Abs):
         return True
     if isinstance(e, TangentGap):
         return bool(e.is_convex())
     if isinstance(e, Sum | Product):
-        return is_nonnegative(e.function)
-    if isinstance(e, Add | Mul):
-        return all(map(is_nonnegative, e.args))
-    return isinstance(e, Pow) and (is_nonnegative(e.base) or bool(e.exp.is_even and e.base.is_real))
+        found = is_nonnegative(e.function)
+    elif isinstance(e, Add | Mul):
+        found = all(map(is_nonnegative, e.args))
+    else:
+        found = isinstance(e, Pow) and (is_nonnegative(e.base) or bool(e.exp.is_even and e.base.is_real))
+    return found or is_positive(e) or bool(e.is_nonnegative)  # last, since SymPy may look for roots
 
 
 def z3_proves(e):

@@ -1,6 +1,6 @@
 r"""Activations: the functions of one number that stand between two linear layers, and the gate made of one of them.
 
-    relu(x) = max(x, 0),   silu(x) = x σ(x),   gelu(x) = x Φ(x),   swiglu(g, u) = silu(g) u
+    relu(x) = max(x, 0),   silu(x) = x σ(x),   gelu(x) = x Φ(x),   swiglu(g, u) = silu(g) u,   geglu(g, u) = gelu(g) u
 
 Article papers/activations.md, derivation derivations/activations.py, laws verify/activations.py.
 """
@@ -77,14 +77,52 @@ def gelu(x: Float[Tensor, "*B F"], approximate: str = "none") -> Float[Tensor, "
     return x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))) / 2
 
 
+def quick_gelu(x: Float[Tensor, "*B F"]) -> Float[Tensor, "*B F"]:
+    r"""x σ(1.702x), entry by entry: GELU with a logistic distribution for the normal, at most 0.0204 away. NaN at −∞.
+
+    Raises ValueError for an integer or empty tensor.
+    Source: hendrycks2016gelu, §2.
+    """
+    return x * sigmoid(1.702 * x)
+
+
+def softcap(x: Float[Tensor, "*B F"], cap: float) -> Float[Tensor, "*B F"]:
+    r"""cap · tanh(x/cap), entry by entry: x itself near zero, and never beyond ±cap.
+
+    Raises ValueError for an integer or empty tensor, or unless cap > 0.
+    Source: gemma2024gemma2, §2 (logit soft-capping).
+    """
+    expect.floating("x", x)
+    if not 0 < cap < math.inf:
+        expect.fail("cap", "a number above 0", cap)
+    return cap * torch.tanh(x / cap)
+
+
+def _gated(gate: Float[Tensor, "*B F"], up: Float[Tensor, "*B F"]) -> None:
+    """Two floating tensors of one shape."""
+    expect.floating("gate", gate)
+    expect.floating("up", up)
+    if gate.shape != up.shape:
+        expect.fail("up", f"the shape of gate, {tuple(gate.shape)}", f"shape {tuple(up.shape)}")
+
+
+def geglu(
+    gate: Float[Tensor, "*B F"], up: Float[Tensor, "*B F"], approximate: str = APPROXIMATIONS[0]
+) -> Float[Tensor, "*B F"]:
+    r"""gelu(gate) · up, entry by entry, in the form of GELU that is named.
+
+    Raises ValueError for integer or empty tensors, unequal shapes, or another `approximate`.
+    Source: shazeer2020glu, §2 eq. (5).
+    """
+    _gated(gate, up)
+    return gelu(gate, approximate) * up
+
+
 def swiglu(gate: Float[Tensor, "*B F"], up: Float[Tensor, "*B F"]) -> Float[Tensor, "*B F"]:
     r"""silu(gate) · up, entry by entry: one projection of the token decides how much of the other passes.
 
     Raises ValueError for integer or empty tensors, or unequal shapes.
     Source: shazeer2020glu, §2 eq. (5).
     """
-    expect.floating("gate", gate)
-    expect.floating("up", up)
-    if gate.shape != up.shape:
-        expect.fail("up", f"the shape of gate, {tuple(gate.shape)}", f"shape {tuple(up.shape)}")
+    _gated(gate, up)
     return silu(gate) * up

@@ -48,6 +48,23 @@ def cross_entropy(
     return (log_sum_exp(z) - wanted).mean()
 
 
+def next_token_loss(
+    z: Float[Tensor, "B T V"], tokens: Int[Tensor, "B T"], ignore_index: int = -100
+) -> Float[Tensor, ""]:
+    r"""The cross-entropy of texts under a language model: row t is scored against token t + 1.
+
+    The first token of a sequence is predicted by no row, and its last row predicts no token. The mean is over all
+    predicted tokens of the batch that are not `ignore_index`.
+    Raises ValueError unless z is floating "B T V" with T ≥ 2, and tokens integer "B T", below V or ignored.
+    Source: radford2019language, §2 eq. (1).
+    """
+    expect.floating("z", z)
+    sizes, ours = expect.axes("z", z, "B T V"), expect.axes("tokens", tokens, "B T")
+    expect.agree(B=(sizes["B"], ours["B"]), T=(sizes["T"], ours["T"]))
+    expect.natural("T", sizes["T"], 2)
+    return cross_entropy(z[:, :-1].flatten(0, 1), tokens[:, 1:].flatten(), ignore_index)
+
+
 def cross_entropy_gradient(
     z: Float[Tensor, "N V"], target: Int[Tensor, "N"], ignore_index: int = -100, label_smoothing: float = 0.0
 ) -> Float[Tensor, "N V"]:

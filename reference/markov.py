@@ -3,6 +3,7 @@ r"""N-gram language models: a word's probability depends on the `order` symbols 
     P(w | h) = (c(h w) + α) / (c(h) + α V)
 
 α = 0 is maximum likelihood, α = 1 Laplace's rule. Only n-grams that occur are stored, so any order is possible.
+Mixtures of orders are in markov_jelinek_mercer.py and markov_kneser_ney.py, over the tree of markov_smoothing.py.
 Article papers/markov.md, derivation derivations/markov.py, laws verify/markov.py.
 """
 
@@ -15,7 +16,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from reference import expect
+from reference import expect, markov_jelinek_mercer, markov_kneser_ney
+from reference.markov_jelinek_mercer import interpolation_weights
+from reference.markov_jelinek_mercer import jelinek_mercer as jelinek_mercer
+from reference.markov_kneser_ney import estimated_discounts as estimated_discounts
+from reference.markov_kneser_ney import kneser_ney as kneser_ney
+from reference.markov_smoothing import sample, text_log_likelihood
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -41,11 +47,14 @@ def encode(text: str) -> tuple[Int[Tensor, "N"], str]:
 
 
 def _ranks(windows: Int[Tensor, "M n"], vocabulary: int) -> Int[Tensor, "M"]:
-    """Equal rows get equal numbers, in lexicographic order: one column at a time, so that nothing overflows."""
-    rank = torch.zeros(len(windows), dtype=torch.int64)
+    """Equal rows get equal numbers, in lexicographic order, found anew before a number could overflow."""
+    rank, size = torch.zeros(len(windows), dtype=torch.int64), 1
     for column in windows.unbind(1):
-        rank = torch.unique(rank * vocabulary + column, return_inverse=True)[1]
-    return rank
+        if size * vocabulary >= 2**62:
+            known, rank = torch.unique(rank, return_inverse=True)
+            size = len(known)
+        rank, size = rank * vocabulary + column, size * vocabulary
+    return torch.unique(rank, return_inverse=True)[1]
 
 
 def count(ids: Int[Tensor, "N"], order: int, vocabulary: int) -> Counts:
@@ -165,33 +174,63 @@ def generate(counts: Counts, length: int, generator: torch.Generator) -> Int[Ten
     return torch.tensor(text[:length], dtype=torch.int64)
 
 
+def _added(options, ids, length, alphabet):
+    """(what was done, log-likelihoods of the first `length` symbols and of the rest, a sample) by adding to counts."""
+    alpha = 0.01 if options.alpha is None else options.alpha
+    counts = count(ids[:length], options.order, alphabet)
+    here, there = (log_likelihood(counts, part, alpha) for part in (ids[:length], ids[length:]))
+    text = generate(counts, options.length, torch.Generator().manual_seed(options.seed))
+    return f"add-{alpha:g}", here, there, text
+
+
+def _mixed(options, ids, length, alphabet):
+    """The same by mixing orders, the sample going on from a place of the text that is drawn."""
+    train, numbers = ids[:length], torch.Generator().manual_seed(options.seed)
+    if options.smoothing == "jelinek-mercer":
+        name, found = "weights", interpolation_weights(train, options.order, alphabet)
+        model = markov_jelinek_mercer.model(train, options.order, alphabet, found)
+    else:
+        name, found = "discounts", estimated_discounts(train, options.order, alphabet)
+        found = found if options.discount is None else torch.full_like(found, options.discount)
+        model = markov_kneser_ney.model(train, options.order, alphabet, found)
+    start = int(torch.randint(length - options.order, (1,), generator=numbers))
+    text = sample(model, train[start : start + options.order], options.length, numbers)
+    here, there = (text_log_likelihood(model, part) for part in (train, ids[length:]))
+    told = " ".join(f"{x:.2f}" for x in found.tolist())
+    return f"{options.smoothing}, {name} {told}", here, there, text
+
+
 def main(argv=None) -> int:
     """Train on real text and report: python -m reference.markov --order 3."""
     from reference import corpus
 
     parser = argparse.ArgumentParser(prog="python -m reference.markov", description=main.__doc__)
     parser.add_argument("--order", type=int, default=3, help="symbols of context (default 3)")
+    parser.add_argument("--smoothing", choices=("add", "jelinek-mercer", "kneser-ney"), default="add")
     parser.add_argument("--corpus", metavar="FILE", help="UTF-8 text (default: the prose of Python's own help)")
-    parser.add_argument("--alpha", type=float, default=0.01, help="added to every count (default 0.01)")
+    parser.add_argument("--alpha", type=float, help="added to every count (default 0.01); only with --smoothing add")
+    parser.add_argument("--discount", type=float, help="taken from every count (default: estimated); only kneser-ney")
     parser.add_argument("--length", type=int, default=300, help="characters to generate (default 300)")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(argv)
+    for name, smoothing in (("alpha", "add"), ("discount", "kneser-ney")):
+        if getattr(options, name) is not None and options.smoothing != smoothing:
+            parser.error(f"--{name}: expected --smoothing {smoothing} with it, received {options.smoothing}")
     try:
+        expect.natural("order", options.order)
         train, held_out = corpus.read(options.corpus) if options.corpus else corpus.embedded()
         ids, alphabet = encode(train + held_out)
         corpus.long_enough(train, held_out, options.order)
-        counts = count(ids[: len(train)], options.order, len(alphabet))
-        here = log_likelihood(counts, ids[: len(train)], options.alpha)
-        there = log_likelihood(counts, ids[len(train) :], options.alpha)
-        text = generate(counts, options.length, torch.Generator().manual_seed(options.seed))
+        estimate = _added if options.smoothing == "add" else _mixed
+        told, here, there, text = estimate(options, ids, len(train), len(alphabet))
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
-    contexts = len(_ranks(counts.ngrams[:, : options.order], len(alphabet)).unique())
-    print(f"order {options.order}, add-{options.alpha:g}: {len(train):,} characters, {len(held_out):,} held out")
-    print(f"alphabet   {len(alphabet)} characters")
-    possible = len(alphabet) ** options.order
-    print(f"contexts   {contexts:,} seen of {possible:,} possible; {len(counts.counts):,} n-grams")
+    print(f"order {options.order}, {told}: {len(train):,} characters, {len(held_out):,} held out")
+    print(f"alphabet   {len(alphabet)} characters, of both parts")
+    ngrams = count(ids[: len(train)], options.order, len(alphabet)).ngrams
+    contexts = len(_ranks(ngrams[:, : options.order], len(alphabet)).unique())
+    print(f"contexts   {contexts:,} seen of {len(alphabet) ** options.order:,} possible; {len(ngrams):,} n-grams")
     for name, logs in (("train", here), ("held out", there)):
         print(f"{name:<10} perplexity {perplexity(logs):.3f}, {bits_per_character(logs):.3f} bits per character")
     print("generated  ------------------------------------------------------------")

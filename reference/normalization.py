@@ -1,6 +1,7 @@
-r"""Normalization: each row is divided by its own size, so that the next layer sees one scale.
+r"""Normalization: each row, or each column, is divided by its own size, so that the next layer sees one scale.
 
     layer_norm(x)_i = w_i (x_i − μ) / √(σ² + ε) + b_i,   rms_norm(x)_i = w_i x_i / √(mean x² + ε)
+    batch_norm(x)_ri = w_i (x_ri − μ_i) / √(σ_i² + ε) + b_i, with the statistics of column i over the rows of a batch
 
 Article papers/normalization.md, derivation derivations/normalization.py, laws verify/normalization.py.
 """
@@ -61,3 +62,39 @@ def rms_norm(
     _check(x, eps, weight=weight)
     y = x / torch.sqrt(x.square().mean(-1, keepdim=True) + eps)
     return y if weight is None else y * weight
+
+
+def batch_norm(
+    x: Float[Tensor, "N D"],
+    running_mean: Float[Tensor, "D"],
+    running_var: Float[Tensor, "D"],
+    weight: Float[Tensor, "D"] | None = None,
+    bias: Float[Tensor, "D"] | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> tuple[Float[Tensor, "N D"], Float[Tensor, "D"], Float[Tensor, "D"]]:
+    r"""(y, running mean, running variance): (x − μ)/√(σ² + ε) · weight + bias, column by column.
+
+    When `training`, μ and σ² are those of the batch, σ² with divisor N. The running mean then goes the share m, the
+    momentum, of the way to μ, and the running variance so to the estimate with divisor N − 1: m is the weight of the
+    new. They are statistics, and pass no gradient on. Otherwise μ and σ² are the running ones, which stay.
+    Of an image every axis but the channels belongs to N. A constant column gives the bias, and for ε = 0 NaN.
+    Raises ValueError unless x is floating "N D", N ≥ 2 when training, the others floating "D", 0 ≤ m ≤ 1 and ε ≥ 0.
+    Source: ioffe2015batchnorm, Algorithms 1 and 2; the moving averages: pytorch2026documentation, torch.nn.BatchNorm1d.
+    """
+    expect.floating("x", x)
+    N = expect.axes("x", x, "N D")["N"]
+    _check(x, eps, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
+    expect.number("momentum", momentum, 0.0, 1.0)
+    mean, variance = running_mean, running_var
+    if training:
+        if N == 1:
+            expect.fail("x", "two rows or more to train on", f"shape {tuple(x.shape)}")
+        mean = x.mean(0)
+        variance = (x - mean).square().mean(0)
+        running_mean = running_mean + momentum * (mean.detach() - running_mean)
+        running_var = running_var + momentum * (variance.detach() * (N / (N - 1)) - running_var)
+    y = (x - mean) / torch.sqrt(variance + eps)
+    y = y if weight is None else y * weight
+    return (y if bias is None else y + bias), running_mean, running_var

@@ -1,24 +1,26 @@
-r"""Gradient descent, momentum, RMSprop, Adam and AdamW: a gradient and a state give a direction and a state.
+r"""Gradient descent, momentum, RMSprop, Adam, AdamW, Lion: a gradient and a state give a direction and a state.
 
-The parameter then moves by x ← x − η · direction. Each is an init/update pair. Article papers/optimizers.md, derivation
-derivations/optimizers.py, laws verify/optimizers.py.
+The parameter then moves by x ← x − η · direction. Each is an init/update pair. Muon, and what is done to gradients
+before, are beside. Article papers/optimizers.md, derivation derivations/optimizers.py, laws verify/optimizers.py.
 """
 
 from __future__ import annotations
 
-import math
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from reference import expect
+from reference import expect, optimizers_gradients, optimizers_muon
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from jaxtyping import Float
     from torch import Tensor
+
+accumulate, clip_by_global_norm = optimizers_gradients.accumulate, optimizers_gradients.clip_by_global_norm
+muon, muon_update, newton_schulz = optimizers_muon.muon, optimizers_muon.muon_update, optimizers_muon.newton_schulz
 
 
 def momentum_init(x: Float[Tensor, "*P"]) -> Float[Tensor, "*P"] | None:
@@ -144,6 +146,29 @@ def adamw_step(
     return x * (1 - lr * decay) - lr * direction, state.m, state.v
 
 
+def lion_init(x: Float[Tensor, "*P"]) -> Float[Tensor, "*P"]:
+    """The average before the first step: zero."""
+    return torch.zeros_like(x)
+
+
+def lion_update(
+    g: Float[Tensor, "*P"], m: Float[Tensor, "*P"], *, beta1: float = 0.9, beta2: float = 0.99
+) -> tuple[Float[Tensor, "*P"], Float[Tensor, "*P"]]:
+    r"""Lion: the direction is the sign of one average, and what is remembered is another, slower one.
+
+        direction = sign(β₁ m + (1 − β₁) g)
+        m ← β₂ m + (1 − β₂) g
+
+    Every entry is −1, 0 or 1, so that learning rates are a few times smaller than Adam's, and decays as much larger.
+    Raises ValueError unless 0 ≤ β₁, β₂ < 1. Source: chen2023lion, Algorithm 2.
+    """
+    expect.number("beta1", beta1, 0, 1, open_high=True)
+    expect.number("beta2", beta2, 0, 1, open_high=True)
+    mixed = beta1 * m + (1 - beta1) * g
+    sign = torch.where(mixed > 0, 1, torch.where(mixed < 0, -1, mixed))  # NaN stays: torch.sign makes it zero
+    return sign, beta2 * m + (1 - beta2) * g
+
+
 def _trajectory(x, gradients, lr: float, state, update: Callable, *, penalty: float = 0.0, decay: float = 0.0):
     """The parameter after each step; `penalty` is part of the gradient, `decay` shrinks x apart from the update."""
     expect.floating("x", x)
@@ -232,18 +257,17 @@ def adamw(
     return _trajectory(x, gradients, lr, adam_init(x), update, decay=decay)
 
 
-def clip_by_global_norm(gradients: list[Float[Tensor, "..."]], max_norm: float) -> list[Float[Tensor, "..."]]:
-    r"""Every tensor times min(1, max_norm/‖g‖), where ‖g‖ is the Euclidean norm of all of them together.
+def lion(
+    x: Float[Tensor, "P"],
+    gradients: Float[Tensor, "N P"],
+    *,
+    lr: float,
+    beta1: float = 0.9,
+    beta2: float = 0.99,
+    decay: float = 0.0,
+) -> Float[Tensor, "N P"]:
+    r"""Parameters after each step of x ← (1 − ηλ) x − η · direction, λ = decay, see `lion_update`.
 
-    Gradients that are all zero stay zero. Raises ValueError for an empty list or unless 0 < max_norm < ∞.
-    Source: pascanu2013difficulty, §3.2 Algorithm 1.
+    Raises ValueError as `sgd` and `lion_update`. Source: chen2023lion, Algorithm 2.
     """
-    if not gradients:
-        expect.fail("gradients", "at least one tensor", "none")
-    for g in gradients:
-        expect.floating("gradients", g)
-    if not 0 < max_norm < math.inf:
-        expect.fail("max_norm", "a number above 0", max_norm)
-    norm = torch.sqrt(torch.stack([(g**2).sum() for g in gradients]).sum())
-    factor = torch.full_like(norm, max_norm) / norm.clamp(min=max_norm)  # min(1, ratio), and no division by zero
-    return [g * factor for g in gradients]
+    return _trajectory(x, gradients, lr, lion_init(x), partial(lion_update, beta1=beta1, beta2=beta2), decay=decay)

@@ -14,11 +14,15 @@ from typing import TYPE_CHECKING
 import torch
 
 from reference import expect
-from reference.softmax import softmax
+from reference.sampling_beam import beam_search as beam_search  # of the same topic
+from reference.softmax import log_softmax, softmax
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
     from torch import Tensor
+
+BOUNDARIES = ("reaches", "exceeds", "within")
+"""Where top-p stops: its symbols are the fewest of mass ≥ p, or > p, or the most of mass ≤ p, but one at least."""
 
 
 def _restored(kept: Bool[Tensor, "*B V"], order: Int[Tensor, "*B V"]) -> Bool[Tensor, "*B V"]:
@@ -35,16 +39,24 @@ def _k_largest(z: Float[Tensor, "*B V"], k: int) -> Bool[Tensor, "*B V"]:
     return _restored((rank < k).expand_as(z), order)
 
 
-def _nucleus(z: Float[Tensor, "*B V"], weights: Float[Tensor, "*B V"], p: float) -> Bool[Tensor, "*B V"]:
-    """Which symbols have less than p of all weight strictly before them, in falling order."""
+def _nucleus(
+    rank_by: Float[Tensor, "*B V"], weights: Float[Tensor, "*B V"], p: float, boundary: str = BOUNDARIES[0]
+) -> Bool[Tensor, "*B V"]:
+    """Which symbols the share p of all weight takes, in falling order of `rank_by`; the boundary as `top_p` says."""
     if not 0 < p <= 1:
         expect.fail("p", "a number above 0, at most 1", p)
-    order = torch.sort(z, dim=-1, descending=True, stable=True).indices
+    if boundary not in BOUNDARIES:
+        expect.fail("boundary", f"one of {', '.join(BOUNDARIES)}", repr(boundary))
+    order = torch.sort(rank_by, dim=-1, descending=True, stable=True).indices
     falling = weights.gather(-1, order)
-    before = falling.cumsum(-1) - falling
+    mass = falling.cumsum(-1)
     # the weight before a possible symbol is below the total, but in floating point it may round to it
     limit = p * weights.sum(-1, keepdim=True) if p < 1 else math.inf
-    return _restored(~(before >= limit), order)
+    if boundary == "within":
+        out = (mass > limit) & (torch.arange(order.shape[-1], device=order.device) > 0)
+    else:
+        out = mass - falling >= limit if boundary == "reaches" else mass - falling > limit
+    return _restored(~out, order)
 
 
 def _near_the_largest(z: Float[Tensor, "*B V"], p: float) -> Bool[Tensor, "*B V"]:
@@ -52,6 +64,28 @@ def _near_the_largest(z: Float[Tensor, "*B V"], p: float) -> Bool[Tensor, "*B V"
     expect.floating("z", z)
     expect.number("p", p, 0, 1)
     return ~(z < z.amax(-1, keepdim=True) + (math.log(p) if p > 0 else -math.inf))
+
+
+def _occurrences(z: Float[Tensor, "*B V"], tokens: Int[Tensor, "*B N"]) -> Int[Tensor, "*B V"]:
+    """How often each symbol occurs in the tokens of its row."""
+    expect.floating("z", z)
+    expect.indices("tokens", tokens, z.shape[-1])
+    if tokens.shape[:-1] != z.shape[:-1]:
+        expect.fail("tokens", f"leading axes {tuple(z.shape[:-1])}", f"shape {tuple(tokens.shape)}")
+    tokens = tokens.long()
+    return torch.zeros_like(z, dtype=torch.long).scatter_add(-1, tokens, torch.ones_like(tokens))
+
+
+def _entropy(z: Float[Tensor, "*B V"]) -> Float[Tensor, "*B 1"]:
+    """The entropy of softmax(z), in nats; impossible symbols have no part in it."""
+    log_p = log_softmax(z)
+    return -torch.where(log_p == -torch.inf, 0, softmax(z) * log_p).sum(-1, keepdim=True)
+
+
+def _above(z: Float[Tensor, "*B V"], log_least: float | Float[Tensor, "*B 1"]) -> Bool[Tensor, "*B V"]:
+    """Which symbols have at least the log-probability given, or as much as the most probable one."""
+    log_p = log_softmax(z)
+    return ~((log_p < log_least) & (z < z.amax(-1, keepdim=True)))
 
 
 def _tempered(z: Float[Tensor, "*B V"], T: float) -> Float[Tensor, "*B V"]:
@@ -79,15 +113,17 @@ def top_k(z: Float[Tensor, "*B V"], k: int) -> Float[Tensor, "*B V"]:
     return torch.where(_k_largest(z, k), z, -torch.inf)
 
 
-def top_p(z: Float[Tensor, "*B V"], p: float) -> Float[Tensor, "*B V"]:
+def top_p(z: Float[Tensor, "*B V"], p: float, boundary: str = BOUNDARIES[0]) -> Float[Tensor, "*B V"]:
     r"""The fewest most probable symbols whose mass reaches p, the others −∞: "nucleus" sampling.
 
     In falling order, equal ones by index, a symbol stays while the mass strictly before it is below p: so the one that
     crosses p stays, one always does, and p = 1 leaves out nothing, not even what rounding hides behind a mass of 1.
-    Raises ValueError for an integer or empty tensor, or unless 0 < p ≤ 1.
+    Other boundaries in use: "exceeds", while the mass before it is at most p; "within", while the mass with it is at
+    most p, so that the one that crosses p goes, unless it is the first.
+    Raises ValueError for an integer or empty tensor, another boundary, or unless 0 < p ≤ 1.
     Source: holtzman2020curious, §3.1 eq. (2).
     """
-    return torch.where(_nucleus(z, softmax(z), p), z, -torch.inf)
+    return torch.where(_nucleus(z, softmax(z), p, boundary), z, -torch.inf)
 
 
 def min_p(z: Float[Tensor, "*B V"], p: float) -> Float[Tensor, "*B V"]:
@@ -99,20 +135,71 @@ def min_p(z: Float[Tensor, "*B V"], p: float) -> Float[Tensor, "*B V"]:
     return torch.where(_near_the_largest(z, p), z, -torch.inf)
 
 
+def typical(z: Float[Tensor, "*B V"], p: float) -> Float[Tensor, "*B V"]:
+    r"""The fewest symbols whose mass reaches p, those first whose surprise −log p_i is nearest to the entropy.
+
+    Of equally near ones the lower index comes first; p = 1 leaves out nothing. The most probable symbol may go.
+    Raises ValueError for an integer or empty tensor, or unless 0 < p ≤ 1.
+    Source: meister2023typical (locally typical sampling).
+    """
+    surprise, weights = -log_softmax(z), softmax(z)
+    return torch.where(_nucleus(-(surprise - _entropy(z)).abs(), weights, p), z, -torch.inf)
+
+
+def epsilon_cutoff(z: Float[Tensor, "*B V"], epsilon: float) -> Float[Tensor, "*B V"]:
+    r"""The symbols of probability ε or more, the others −∞; if none has it, all that are as probable as the largest.
+
+    ε = 0 changes nothing. Raises ValueError for an integer or empty tensor, or unless 0 ≤ ε < 1.
+    Source: hewitt2022truncation (ε-sampling).
+    """
+    expect.number("epsilon", epsilon, 0, 1, open_high=True)
+    return torch.where(_above(z, math.log(epsilon) if epsilon else -math.inf), z, -torch.inf)
+
+
+def eta_cutoff(z: Float[Tensor, "*B V"], epsilon: float) -> Float[Tensor, "*B V"]:
+    r"""As `epsilon_cutoff`, with the threshold η = min(ε, √ε e^(−H)) in place of ε, H the entropy of the row in nats.
+
+    The most probable symbol stays in any case, since η < e^(−H) ≤ max p.
+    Raises ValueError for an integer or empty tensor, or unless 0 ≤ ε < 1.
+    Source: hewitt2022truncation (η-sampling, with α = √ε).
+    """
+    expect.number("epsilon", epsilon, 0, 1, open_high=True)
+    log_epsilon = math.log(epsilon) if epsilon else -math.inf
+    return torch.where(_above(z, (log_epsilon / 2 - _entropy(z)).clamp(max=log_epsilon)), z, -torch.inf)
+
+
 def repetition_penalty(z: Float[Tensor, "*B V"], tokens: Int[Tensor, "*B N"], penalty: float) -> Float[Tensor, "*B V"]:
     r"""The logits of the symbols that occur in the row's tokens, made worse: z/penalty if z > 0, else z·penalty.
 
     Once, however often a symbol occurs; a penalty below one rewards repetition. Raises ValueError for an integer or
     empty z, tokens outside 0 … V − 1 or of other rows, or unless penalty > 0. Source: keskar2019ctrl, §4.1.
     """
-    expect.floating("z", z)
-    expect.indices("tokens", tokens, z.shape[-1])
-    if tokens.shape[:-1] != z.shape[:-1]:
-        expect.fail("tokens", f"leading axes {tuple(z.shape[:-1])}", f"shape {tuple(tokens.shape)}")
+    often = _occurrences(z, tokens)
     if not 0 < penalty < math.inf:
         expect.fail("penalty", "a number above 0", penalty)
-    occurs = torch.zeros_like(z, dtype=torch.bool).scatter(-1, tokens.long(), True)
-    return torch.where(occurs, torch.where(z > 0, z / penalty, z * penalty), z)
+    return torch.where(often > 0, torch.where(z > 0, z / penalty, z * penalty), z)
+
+
+def presence_penalty(z: Float[Tensor, "*B V"], tokens: Int[Tensor, "*B N"], penalty: float) -> Float[Tensor, "*B V"]:
+    r"""The logits of the symbols that occur in the row's tokens, less the penalty: their odds are divided by e^penalty.
+
+    Once, however often a symbol occurs; a negative penalty rewards. Which tokens count, those of the prompt too or the
+    generated ones only, is the caller's choice. Raises ValueError for an integer or empty z, tokens outside
+    0 … V − 1 or of other rows, or an infinite penalty. Source: openai2023penalties.
+    """
+    often = _occurrences(z, tokens)
+    expect.number("penalty", penalty)
+    return z - penalty * (often > 0).to(z.dtype)
+
+
+def frequency_penalty(z: Float[Tensor, "*B V"], tokens: Int[Tensor, "*B N"], penalty: float) -> Float[Tensor, "*B V"]:
+    r"""The logits less the penalty times how often the symbol occurs in the row's tokens: a debt that grows.
+
+    A negative penalty rewards. Raises ValueError as `presence_penalty`. Source: openai2023penalties.
+    """
+    often = _occurrences(z, tokens)
+    expect.number("penalty", penalty)
+    return z - penalty * often.to(z.dtype)
 
 
 def distribution(
@@ -121,21 +208,33 @@ def distribution(
     top_k: int | None = None,
     top_p: float = 1.0,
     min_p: float = 0.0,
+    temperature_last: bool = False,
 ) -> Float[Tensor, "*B V"]:
     r"""The probabilities that are drawn from: temperature, then top-k, then top-p, then min-p, then softmax.
 
     Each filter sees what the one before it left, so that top-p counts the mass of a renormalized distribution. The
-    defaults leave out nothing.
+    defaults leave out nothing. With `temperature_last` the filters see the logits at T = 1, as in llama.cpp.
     Raises ValueError as the functions of these names do.
     """
-    z = _tempered(z, temperature)
-    weights = softmax(z)
-    if top_k is not None:
-        weights = torch.where(_k_largest(z, top_k), weights, 0)
-    weights = torch.where(_nucleus(z, weights, top_p), weights, 0)
-    weights = torch.where(_near_the_largest(z, min_p), weights, 0)
+    tempered = _tempered(z, temperature)
+    z = z if temperature_last else tempered
+    stays = torch.ones_like(z, dtype=torch.bool) if top_k is None else _k_largest(z, top_k)
+    stays = stays & _nucleus(z, torch.where(stays, softmax(z), 0), top_p)
+    stays = stays & _near_the_largest(z, min_p)
+    weights = torch.where(stays, softmax(tempered), 0)
     total = weights.sum(-1, keepdim=True)
     return weights / torch.where(total == 0, 1, total)
+
+
+def greedy(z: Float[Tensor, "*B V"]) -> Int[Tensor, "*B"]:
+    r"""The most probable symbol, of several the one of lowest index: what a draw becomes as T → 0.
+
+    A row of −∞ alone gives 0, a row with NaN the index of the first.
+    Raises ValueError for an integer or empty tensor.
+    Source: holtzman2020curious, §3 (maximization-based decoding).
+    """
+    expect.floating("z", z)
+    return torch.argmax(z, dim=-1)
 
 
 def gumbel_max(z: Float[Tensor, "*B V"], u: Float[Tensor, "*B V"]) -> Int[Tensor, "*B"]:

@@ -51,6 +51,18 @@ def log_sum_exp(z: Float[Tensor, "*B V"]) -> Float[Tensor, "*B"]:
     return m.squeeze(-1) + torch.log(torch.exp(z - m).sum(-1))
 
 
+def log_softmax(z: Float[Tensor, "*B V"]) -> Float[Tensor, "*B V"]:
+    r"""The logarithm z_i − log Σ_j exp z_j of softmax over the last axis, in nats: exact where softmax underflows to 0.
+
+    A row of −∞ alone is −∞. Raises ValueError for an integer or empty tensor. NaN and +∞ in a row give NaN.
+    Source: blanchard2021logsumexp, §1 eq. (1.3).
+    """
+    expect.floating("z", z)
+    total = log_sum_exp(z).unsqueeze(-1)
+    # a row of −∞ has the total −∞, of which nothing is subtracted; a row with +∞ has none
+    return z - torch.where(total == -torch.inf, 0, torch.where(total == torch.inf, torch.nan, total))
+
+
 def softmax_jacobian(z: Float[Tensor, "*B V"]) -> Float[Tensor, "*B V V"]:
     r"""∂softmax(z)_i/∂z_k = p_i (δ_ik − p_k), row i, column k.
 

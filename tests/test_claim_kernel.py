@@ -1,6 +1,10 @@
 """The kernel itself: true claims hold, false ones are refuted, hard ones stay undecided, empty ones are rejected."""
 
+import random
+from fractions import Fraction
+
 import pytest
+from flint import acb, arb
 from sympy import (
     Derivative,
     Float,
@@ -17,14 +21,18 @@ from sympy import (
     exp,
     log,
     pi,
+    sign,
     sin,
     sqrt,
 )
 
+from derivations import enclosure
 from derivations.claim import claim, run
 from derivations.expectation import E, Law, Var
 from derivations.forms import Within, below, eq, equal, expect, finite, ge, induct, le, ne, optimal
-from derivations.positive import TangentGap
+from derivations.normal import Before
+from derivations.points import Point, evaluate
+from derivations.positive import TangentGap, is_nonnegative, is_positive
 
 n, d = (Symbol(name, integer=True, positive=True) for name in "nd")
 i, j, k = (Symbol(name, integer=True, positive=True) for name in "ijk")
@@ -67,6 +75,13 @@ FORMS = {
     "below, tangent": (
         lambda e: below(1 + x, le(exp(x) - e, "exp is convex", by=TangentGap.of(exp, 0, x) - e)),
         {"domains": {x: Interval(0, 5)}, "expected": "undecided"},
+    ),
+    "below, indicator": (
+        lambda e: below(
+            Sum(u[i], (i, 1, k)),
+            le(Sum(u[i], (i, 1, n)) - e, "the rest", by=Sum(u[i] * (1 - Before(i, k)) ** 2, (i, 1, n)) - e),
+        ),
+        {"for_all": {k: n}},
     ),
     "induct": (
         lambda e: induct(a, t, start=1, step=2 * a[t], closed=lambda now: 2**now + e * now, reason="doubling"),
@@ -146,6 +161,27 @@ def test_stationary_point_that_is_no_maximum_is_refuted():
 def test_true_but_beyond_us_is_undecided(build):
     row = judged(build)
     assert row["verdict"] == "undecided" and "resists" in row["message"]
+
+
+def test_an_indicator_is_nonnegative_and_nothing_more():
+    assert is_nonnegative(Before(i, k)) and is_nonnegative((1 - Before(i, k)) ** 2)
+    assert not is_positive(Before(i, k)) and not is_nonnegative(2 * Before(i, k) - 1)
+    assert not is_nonnegative(-Before(i, k)) and not is_nonnegative(Sum(x * Before(i, k), (i, 1, n)))
+
+
+def test_a_slope_at_a_pole_is_undefined_and_no_error():
+    for pole in (1 / x, x**-2, 1 / sqrt(x), 1 / (exp(x) - 1)):
+        point = Point(None)
+        point.values[x] = Fraction(0)
+        assert not evaluate(Derivative(pole, x), point).is_finite()
+
+
+def test_the_sign_of_what_may_be_zero_is_unknown():
+    point = Point(None)
+    point.values[x] = acb(arb(0, 1))
+    assert not evaluate(sign(x), point).is_finite()
+    point.values[x] = Fraction(0)
+    assert evaluate(sign(x), point) == 0
 
 
 def test_almost_true_is_not_true():
@@ -286,6 +322,33 @@ def test_a_row_with_a_declared_total_may_be_drawn_within_a_sum_over_its_own_inde
     assert row["verdict"] == "holds" and row["mistakes"][0]["verdict"] == "refuted"
 
 
+LIMITS = {"a table": ((j, 1, n), (i, 1, d)), "a column": ((i, 1, d),)}
+
+
+@pytest.mark.parametrize("limits", LIMITS.values(), ids=LIMITS)
+def test_a_total_may_be_that_of_a_whole_table_or_of_a_column(limits):
+    A = IndexedBase("A", real=True)
+    total, value = Sum(A[i, j], *limits), s if len(limits) == 2 else n * s
+    row = judged(
+        lambda e: equal(Sum(A[i, j], (i, 1, d), (j, 1, n)), eq(value + e, "the sum by columns, in either order")),
+        sums={total: s},
+    )
+    assert row["verdict"] == "holds", row["message"]
+    assert row["mistakes"][0]["verdict"] == "refuted"
+    false = judged(lambda e: equal(Sum(A[i, j], (j, 1, n)), eq(s + e, "but no row has it")), sums={total: s})
+    assert false["verdict"] == "refuted"
+
+
+@pytest.mark.parametrize("limits", LIMITS.values(), ids=LIMITS)
+def test_a_table_that_is_drawn_has_its_total_and_its_sign(limits):
+    A = IndexedBase("A", positive=True)
+    for seed in range(20):
+        point = Point(random.Random(seed), sums={Sum(A[i, j], *limits): p})
+        point.values[j] = 1
+        added = evaluate(Sum(A[i, j], *limits), point) - evaluate(p, point)
+        assert added.contains(0) and all(bool(x.real > 0) for x in point.tables.values())
+
+
 def test_a_domain_is_a_hypothesis():
     row = judged(lambda e: below(-p, le(0 - e, "p is positive", by=p - e)))
     assert row["verdict"] == "holds" and row["needed"][0]["name"] == "p > 0"
@@ -326,6 +389,29 @@ def test_enclosure_proves_a_transcendental_inequality_and_not_a_false_one():
     assert touching["verdict"] == "undecided"
     part = judged(lambda e: below(sin(x) - e, le(x + 1 - e, "half of it", by=Within(x, 0, S.Half))), **declaration)
     assert part["verdict"] == "rejected" and "from 0 to 1/2, but x is in Interval(0, 1)" in part["message"]
+
+
+ABOVE = {
+    "so little that plain balls would need ten million cells": (
+        x - x**3 / 6 + x**5 / 120 + Rational(1, 10**7) - sin(x),
+        True,
+    ),
+    "a kink, where there is no slope": (abs(x - Rational(1, 3)) + Rational(1, 1000), True),
+    "a kink that reaches below zero": (abs(x - Rational(1, 3)) - Rational(1, 1000), False),
+    "a slope without bound": (sqrt(x) + Rational(1, 1000), True),
+    "a slope without bound, and below zero": (sqrt(x) - Rational(1, 1000), False),
+    "a pole inside": (1 / (x - Rational(1, 3)) ** 2 - 2, False),
+    "a step": (sign(x - Rational(1, 3)) + 1, False),
+    "a dip between the middle and the edge": ((x - Rational(1, 7)) ** 2 - Rational(1, 10**5), False),
+    "nothing that varies": (exp(x - x) / 2, True),
+}
+
+
+@pytest.mark.parametrize("name", ABOVE)
+def test_an_enclosure_uses_slopes_where_there_are_any(name, monkeypatch):
+    monkeypatch.setattr(enclosure, "CELLS", 2000)
+    gap, expected = ABOVE[name]
+    assert enclosure.encloses(gap, Within(x, 0, 1)) == expected
 
 
 @pytest.mark.parametrize(("sizes", "expected"), [([3], "holds"), ([2, 3], "holds"), ([3, 4], "refuted")])

@@ -8,6 +8,7 @@ import pytest
 
 from derivations.__main__ import claims, main, topics
 from derivations.claim import run
+from derivations.topics import stems, topic_of
 
 CLAIMS = list(claims())
 
@@ -25,9 +26,15 @@ def test_five_forms_and_all_sizes():
     assert forms == {"equal", "below", "optimal", "induct", "expect", "finite"}
     narrower = {c.id: c.why for c in CLAIMS if c.scope != "all_sizes"}
     assert set(narrower) == {
+        "activations.quick_gelu_error_bound",
         "activations.tanh_gelu_error_bound",
+        "autodiff.partial_derivatives_do_not_suffice",
+        "information.huffman_is_optimal_up_to_five",
         "markov.laplace_is_not_the_posterior_mode",
         "memory.peak_is_one_of_four_instants",
+        "optimizers.newton_schulz_gathers_singular_values",
+        "sampling.greedy_is_not_the_likeliest_text",
+        "sampling.repetition_penalty_depends_on_the_shift",
         "sampling.temperature_and_truncation_do_not_commute",
     }
     assert all(narrower.values()), "a narrower scope says why"
@@ -36,6 +43,16 @@ def test_five_forms_and_all_sizes():
 def test_ids_are_unique_and_topics_are_complete():
     assert len({c.id for c in CLAIMS}) == len(CLAIMS)
     assert {c.id.partition(".")[0] for c in CLAIMS} == set(topics())
+
+
+def test_a_file_beside_a_topic_belongs_to_it():
+    assert topic_of("optimizers_rates") == topic_of("optimizers") == "optimizers"
+    assert topic_of("data_parallel") == "data_parallel", "there is no file data.py"
+    assert stems("optimizers")[0] == "optimizers" and len(stems("optimizers")) > 1
+    found = list(claims(["optimizers"]))
+    assert [*dict.fromkeys(c.module for c in found)] == stems("optimizers")
+    assert all(c.id.startswith("optimizers.") for c in found)
+    assert sorted(stems()) == sorted(stem for topic in topics() for stem in stems(topic))
 
 
 def test_json_follows_the_schema(capsys):

@@ -37,6 +37,10 @@ USAGE = {
     "alpha": (("reference.markov", "--alpha", "-1"), "alpha: expected a number from 0"),
     "order that is no number": (("reference.markov", "--order", "two"), "invalid int value"),
     "length": (("reference.markov", "--length", "-5"), "length: expected an integer ≥ 0"),
+    "smoothing": (("reference.markov", "--smoothing", "katz"), "invalid choice: 'katz'"),
+    "discount": (("reference.markov", "--smoothing", "kneser-ney", "--discount", "2"), "expected numbers from 0 to 1"),
+    "alpha of another": (("reference.markov", "--smoothing", "kneser-ney", "--alpha", "1"), "expected --smoothing add"),
+    "discount of another": (("reference.markov", "--discount", "1"), "expected --smoothing kneser-ney with it"),
 }
 
 
@@ -80,6 +84,14 @@ def test_a_corpus_of_ones_own(corpora):
     assert done.returncode == 0, done.stderr
     assert "perplexity" in done.stdout and "bits per character" in done.stdout
     assert len(done.stdout.rstrip("\n").rpartition("\n")[2]) == 40
+
+
+@pytest.mark.parametrize("smoothing", ["add", "jelinek-mercer", "kneser-ney"])
+def test_a_smoothing_is_chosen(corpora, smoothing):
+    done = run("reference.markov", "--corpus", corpora / "good.txt", "--smoothing", smoothing, "--length", "30")
+    assert done.returncode == 0, done.stderr
+    assert f"order 3, {smoothing}" in done.stdout and "held out   perplexity" in done.stdout
+    assert len(done.stdout.rstrip("\n").rpartition("\n")[2]) == 30
 
 
 def without_times(path):

@@ -103,9 +103,24 @@ TRUE = {
     "square of a sum": (Sum(a[i], (i, 1, n)) ** 2, Sum(a[i] * a[j], (i, 1, n), (j, 1, n))),
     "last term": (Sum(a[i], (i, 1, t + 1)), Sum(a[i], (i, 1, t)) + a[t + 1]),
     "last factor": (Product(a[i], (i, 1, t + 1)), Product(a[i], (i, 1, t)) * a[t + 1]),
+    "last of nested sums": (
+        Sum(exp(a[i] * b[j]), (j, 1, n), (i, 1, t + 1)),
+        Sum(exp(a[i] * b[j]), (j, 1, n), (i, 1, t)) + Sum(exp(a[t + 1] * b[j]), (j, 1, n)),
+    ),
+    "m terms and n more": (Sum(a[i], (i, 1, m + n)), Sum(a[i], (i, 1, m)) + Sum(a[m + i], (i, 1, n))),
+    "a block more": (
+        Sum(a[i] * b[i], (i, 1, n * (t + 1))),
+        Sum(a[i] * b[i], (i, 1, n * t)) + Sum(a[n * t + i] * b[n * t + i], (i, 1, n)),
+    ),
     "delta": (Sum(KroneckerDelta(i, k) * a[i], (i, 1, n)), a[k]),
     "indicator": (Sum(Before(i, k) * a[i], (i, 1, n)), Sum(a[i], (i, 1, k))),
     "geometric": (Sum(y**i, (i, 1, n)) * (1 - y), y - y ** (n + 1)),
+    "geometric, of two bases": (Sum(y ** (i - 1) * x ** (n - i), (i, 1, n)) * (y - x), y**n - x**n),
+    "geometric, twice": (
+        Sum(Sum(y ** (j - 1) * x ** (n - 1 - j), (j, 1, i - 1)), (i, 1, n)) * (y - x) ** 2,
+        y**n - x**n - n * x ** (n - 1) * (y - x),
+    ),
+    "nested fractions": (1 / (1 + 1 / (x + 1 / y)) ** 2, (x * y + 1) ** 2 / (x * y + y + 1) ** 2),
     "powers": (y ** (n + 1) * y ** (2 * n), y * y ** (3 * n)),
     "squares": (6 * Sum(i**2, (i, 1, n)), n * (n + 1) * (2 * n + 1)),
     "cubes": (Sum(i**3, (i, 1, n)), Sum(i, (i, 1, n)) ** 2),
@@ -138,6 +153,14 @@ FALSE = {
     "a logarithm of what may be negative": (log(x * y), log(x) + log(y)),
     "a root of what may be negative": ((x**2) ** Integer(1) / x, -x),
     "two tables": (Sum(a[i], (i, 1, n)), Sum(b[i], (i, 1, n))),
+    "n rows more for the last row": (
+        Sum(exp(a[i] * b[j]), (j, 1, n), (i, 1, t + 1)),
+        Sum(exp(a[i] * b[j]), (j, 1, n), (i, 1, t)) + Sum(exp(a[i] * b[j]), (j, 1, n), (i, 1, n)),
+    ),
+    "n terms more from the start": (Sum(a[i], (i, 1, m + n)), Sum(a[i], (i, 1, m)) + Sum(a[i], (i, 1, n))),
+    "n terms more, one too early": (Sum(a[i], (i, 1, m + n)), Sum(a[i], (i, 1, m)) + Sum(a[m + i - 1], (i, 1, n))),
+    "a limit that may be below the cut": (Sum(a[i], (i, 1, m - n)), Sum(a[i], (i, 1, m)) + Sum(a[m + i], (i, 1, -n))),
+    "a cut of a sum from zero": (Sum(a[i], (i, 0, m + n)), Sum(a[i], (i, 0, m)) + Sum(a[m + i], (i, 0, n))),
     "a transposed product": (Sum(a[i] * b[j] * i, (i, 1, n), (j, 1, n)), Sum(a[i] * b[j] * j, (i, 1, n), (j, 1, n))),
 }
 

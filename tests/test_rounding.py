@@ -36,6 +36,7 @@ FUNCTIONS = {
     "circular": lambda x, y: torch.sin(30 * x) + torch.cos(y),
     "hyperbolic": lambda x, y: torch.tanh(x) + y,
     "error function": lambda x, y: torch.erf(x) + y,
+    "inverse error function": lambda x, y: torch.erfinv(0.9 * torch.tanh(x)) + y,
     "absolute": lambda x, y: x.abs() - torch.relu(y) + (x + y).clamp(min=0.0),
     "filled": lambda x, y: (x * y).masked_fill(torch.arange(x.shape[-1]) < 2, 0.1),
     "added up by place": lambda x, y: torch.zeros_like(x).scatter_add(
@@ -154,6 +155,14 @@ def test_allowances_cover_the_library_here(name, ours, truth):
         argument = 2 * abs(x) if name == "exp" else 0
         worst = max(worst, float(abs(y - exact) / (abs(exact) * U)) - argument)
     assert worst <= ALLOWANCE[name][0]
+
+
+def test_the_allowance_of_the_inverse_error_function_covers_the_library_here():
+    x = torch.cat([torch.linspace(-0.99999, 0.99999, 401), torch.logspace(-3, -1, 50)]).float()
+    for a, y in zip(x.tolist(), torch.erfinv(x).tolist(), strict=True):
+        exact = mp.erfinv(mp.mpf(a))
+        argument = abs(a) * mp.sqrt(mp.pi) / 2 * mp.exp(exact**2)
+        assert abs(y - exact) <= U * (ALLOWANCE["erfinv"][0] * abs(exact) + argument)
 
 
 def test_without_the_allowance_for_additions_a_sum_leaves_the_bound(monkeypatch):

@@ -5,67 +5,22 @@ from __future__ import annotations
 import math
 
 import torch
-from hypothesis import strategies as st
 
+from verify import activations_gates as gates
+from verify.activations_inputs import (
+    BY_TANH,
+    ENDS,
+    FAR,
+    LN3,
+    both_sides_differ_by_x,
+    far_away_it_is_relu,
+    numbers,
+    off_the_kink,
+    row,
+    sigmoid_by_tanh,
+)
 from verify.compare import GAP, close
-from verify.inputs import tensor
 from verify.suite import Operation
-
-# shape, scale, and whether one entry is zero: the places where a formula overflows, or has a kink that is not its own
-PLACES = [
-    ((1,), 1.0, False),
-    ((2,), 250.0, False),
-    ((3, 1), 0.01, False),
-    ((2, 3), 8.0, False),
-    ((2, 5), 1.0, True),
-    ((3, 4), 1.0, False),
-    ((2, 3, 4), 250.0, False),
-]
-LN3 = math.log(3)
-FAR = torch.tensor([-1000.0, 1000.0], dtype=torch.float64)
-ENDS = torch.tensor([-math.inf, math.inf], dtype=torch.float64)
-
-
-@st.composite
-def numbers(draw, **choices):
-    """Numbers of ordinary, tiny and overflowing size, and an option drawn from each of `choices`."""
-    shape, scale, zero = draw(st.sampled_from(PLACES))
-    x = draw(tensor(*shape, scale=scale))
-    if zero or shape[-1] > 1:  # where kinks would be
-        x[..., 0] = 0.0
-    return {"x": x, **{name: draw(st.sampled_from(values)) for name, values in choices.items()}}
-
-
-@st.composite
-def off_the_kink(draw):
-    """Numbers that are all zero, or none within 1/8 of zero, where relu can be differentiated on both sides."""
-    shape = draw(st.sampled_from([(1,), (2,), (3, 2), (2, 5), (2, 3, 4)]))
-    x = (draw(tensor(*shape)) + 0.125) * draw(st.sampled_from([1.0, 250.0]))
-    return {"x": draw(st.sampled_from([x, x, torch.zeros_like(x)]))}
-
-
-@st.composite
-def gates(draw):
-    """A gate of ordinary, tiny or overflowing size, and something for it to let through."""
-    shape, scale, zero = draw(st.sampled_from(PLACES))
-    gate = draw(tensor(*shape, scale=scale))
-    if zero:
-        gate[..., 0] = 0.0
-    return {"gate": gate, "up": draw(tensor(*shape))}
-
-
-def row(*entries):
-    return torch.tensor([entries], dtype=torch.float64)
-
-
-def both_sides_differ_by_x(f, x, **options):
-    """f(x) − f(−x) = x: what is let through of x and of −x makes up the whole."""
-    close(f(x, **options) - f(-x, **options), x, scale=1)
-
-
-def far_away_it_is_relu(f, x, **options):
-    """At ±1000 nothing of the smooth bend is left."""
-    close(f(FAR, **options), FAR.clamp(min=0))
 
 
 def not_a_number_stays(f, x, **options):
@@ -163,34 +118,6 @@ def forms_stay_near_each_other(gelu, x, approximate):
     assert apart[-1] >= 4.73e-4, f"at 2.7 the forms are only {apart[-1]} apart"
 
 
-def what_passes_is_proportional(swiglu, gate, up):
-    """Twice as much to let through lets twice as much through."""
-    close(swiglu(gate, 2 * up), 2 * swiglu(gate, up))
-
-
-def closed_gate_lets_nothing_through(swiglu, gate, up):
-    """A gate of 0, or one far below it."""
-    for closed in (0.0, -1000.0):
-        close(swiglu(torch.full_like(gate, closed), up), torch.zeros_like(up))
-
-
-def open_gate_multiplies(swiglu, gate, up):
-    """A gate far above zero is a factor."""
-    close(swiglu(torch.full_like(gate, 1000.0), up), 1000 * up)
-
-
-def gate_of_ln_three(swiglu, gate, up):
-    """A gate of ln 3 is the factor ¾ ln 3."""
-    close(swiglu(torch.full_like(gate, LN3), up), 0.75 * LN3 * up)
-
-
-BY_TANH = "the sigmoid as ½ + ½ tanh(x/2), rounded at the size of one"
-
-
-def sigmoid_by_tanh(x):
-    return 0.5 + 0.5 * torch.tanh(x / 2)
-
-
 def linear_above_twenty(softplus, x):
     """softplus that is x itself above 20: 2·10⁻⁹ too low at most, which float32 cannot see."""
     return torch.where(x > 20, x, softplus(x))
@@ -255,17 +182,5 @@ OPERATIONS = [
         },
         unit=1,
     ),
-    Operation(
-        "activations.swiglu",
-        inputs=gates(),
-        laws=[
-            what_passes_is_proportional,
-            closed_gate_lets_nothing_through,
-            open_gate_multiplies,
-            gate_of_ln_three,
-        ],
-        gradients=("gate", "up"),
-        conventions={BY_TANH: lambda _, gate, up: gate * sigmoid_by_tanh(gate) * up},
-        unit=1,
-    ),
+    *gates.OPERATIONS,
 ]

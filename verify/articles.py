@@ -72,7 +72,7 @@ def told(c) -> str:
     """Statement, chains, hypotheses and links of one claim."""
     topic, (module, _, name) = c.id.partition(".")[0], c.code.rpartition(".")
     links = [
-        f"Claim [`{c.id}`](../derivations/{topic}.py)",
+        f"Claim [`{c.id}`](../derivations/{c.module}.py)",
         SCOPES[c.scope],
         f"code [`{name}`](../{module.replace('.', '/')}.py)",
         f"cost [`bench/{topic}.py`](../bench/{topic}.py)"

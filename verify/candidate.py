@@ -131,6 +131,11 @@ def framework_of(function):
     return next((f for f in ("torch", "jax") if f in sys.modules), "numpy")
 
 
+def first(value):
+    """Of several results the one that is differentiated."""
+    return value[0] if isinstance(value, (tuple, list)) else value
+
+
 class Arrays:
     """Tensors of one framework from bytes and back; buffers of one shape are reused with new values."""
 
@@ -208,7 +213,7 @@ class Arrays:
             for x in xs:
                 x.requires_grad_()
             try:
-                value = function(*positional, **named)
+                value = first(function(*positional, **named))
                 return self.library.autograd.grad(value, xs, cotangent.to(value.dtype), materialize_grads=True)
             finally:
                 for x in xs:  # they are reused
@@ -220,7 +225,7 @@ class Arrays:
                 def at(x):
                     return values[place[id(x)]] if id(x) in place else x
 
-                return function(*map(at, positional), **{name: at(x) for name, x in named.items()})
+                return first(function(*map(at, positional), **{name: at(x) for name, x in named.items()}))
 
             value, back = importlib.import_module("jax").vjp(moved, *xs)
             return back(cotangent.astype(value.dtype))

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from verify.compare import first
 from verify.grow import larger, letters, with_leading
 from verify.suite import Operation, examples
 
@@ -46,6 +47,10 @@ ALIASES = {
     "penalty": ("repetition_penalty",),
     "max_norm": ("max_grad_norm", "clip"),
     "label_smoothing": ("smoothing",),
+    "peak": ("max_lr", "peak_lr", "lr", "learning_rate"),
+    "low": ("min_lr", "eta_min", "end_value"),
+    "warmup": ("warmup_steps", "num_warmup_steps"),
+    "total": ("total_steps", "num_training_steps", "max_steps"),
 }
 """Names under which people take our arguments."""
 
@@ -208,7 +213,7 @@ def adds_up(x: Any) -> bool:
 
 def with_cotangent(reference: Callable[..., Any], inputs: dict[str, Any], io: torch.dtype) -> dict[str, Any]:
     """The inputs and a direction in which the result is differentiated, on the same coarse grid; no entry is zero."""
-    shape = on_the_whole(reference)(**inputs).shape
+    shape = first(on_the_whole(reference)(**inputs)).shape
     draw = torch.Generator().manual_seed(sum(shape))
     eighths = torch.randint(1, 9, shape, generator=draw) * (1 - 2 * torch.randint(0, 2, shape, generator=draw))
     return {**inputs, "cotangent": (eighths.double() / 8).to(io).double()}

@@ -1,18 +1,20 @@
 r"""From a proof to the code it is about: evaluate a claim's expression and the function it names at the same points.
 
-A claim's `computes` is a Python expression over the module of its `code`. Tables of the claim are tensors, free
-indices count from zero, and assignments before the expression ("beta = 0.7; …") choose values the function accepts.
+A claim's `computes` is a Python expression over the module of its `code`. Tables of the claim are tensors with an axis
+for each index, free indices count from zero, and assignments before the expression ("beta = 0.7; …") choose values the
+function accepts.
 """
 
 from __future__ import annotations
 
+import itertools
 import random
 from fractions import Fraction
 from importlib import import_module
 from typing import Any
 
 import torch
-from sympy import S
+from sympy import IndexedBase, S
 
 from derivations.points import Inadmissible, Point, evaluate
 from verify.compare import GAP
@@ -62,16 +64,14 @@ def largest_difference(c) -> tuple[float, int]:
             continue
         for symbol, value in point.values.items():
             names[str(symbol)] = int(value) - (symbol in c.for_all) if symbol.is_integer else float(value)
-        for table, index in list(point.tables):
-            for k in range(1, max([point.integer(n) for n in c.for_all.values()], default=0) + 1):
-                point.entry(table, (*index[:-1], k))
-        for table in {table for table, _ in point.tables}:
-            entries = sorted((index, x) for (base, index), x in point.tables.items() if base == table)
-            names[str(table)] = torch.tensor([_float(x) for _, x in entries], dtype=torch.float64)
+        longest = max((point.integer(n) for n in c.for_all.values()), default=0)
+        for table in dict.fromkeys(table for table, _ in point.tables):
+            names[str(table)] = _tensor(point, table, longest)
         for choice in choices:
             exec(choice, module | helpers | names, names)
         _write_back(point, names)
-        if any(isinstance(value, torch.Tensor) and not len(value) for value in names.values()) or not point.tables:
+        lacking = not point.tables and (lhs.has(IndexedBase) or said.has(IndexedBase))  # of size zero, at this point
+        if lacking or any(isinstance(value, torch.Tensor) and not len(value) for value in names.values()):
             continue
         ours = complex(evaluate(said, point).mid())
         theirs = complex(eval(expression, module | helpers | names))
@@ -80,6 +80,21 @@ def largest_difference(c) -> tuple[float, int]:
         if tested == POINTS:
             break
     return worst, tested
+
+
+def _tensor(point, table, longest):
+    """All entries of a table: of a vector, at least so many; else those of the box around what was drawn."""
+    drawn = [index for base, index in point.tables if base == table]
+    if len(drawn[0]) == 1:
+        every = sorted({*drawn, *((k,) for k in range(1, longest + 1))})
+        sizes = [len(every)]
+    else:
+        sizes = [max(axis) for axis in zip(*drawn, strict=True)]
+        every = list(itertools.product(*(range(1, size + 1) for size in sizes)))
+    for index in every:
+        point.entry(table, index)
+    entries = [_float(point.tables[table, index]) for index in every]
+    return torch.tensor(entries, dtype=torch.float64).reshape(sizes)
 
 
 def _float(x) -> float:
@@ -92,7 +107,7 @@ def _write_back(point, names):
         if not symbol.is_integer:
             point.values[symbol] = Fraction(names[str(symbol)])
     for table, index in list(point.tables):
-        point.tables[table, index] = Fraction(names[str(table)][index[0] - 1].item())
+        point.tables[table, index] = Fraction(names[str(table)][tuple(i - 1 for i in index)].item())
 
 
 def problem(c) -> tuple[str | None, float, int]:

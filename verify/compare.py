@@ -23,6 +23,7 @@ def jax64() -> Any:
     import jax
 
     jax.config.update("jax_enable_x64", True)
+    jax.config.update("jax_disable_most_optimizations", True)  # tiny inputs: compiling takes all the time
     return jax
 
 
@@ -38,6 +39,11 @@ def to_torch(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [to_torch(x) for x in value]
     return value if isinstance(value, torch.Tensor) else torch.from_numpy(np.array(value))
+
+
+def first(result: Any) -> Any:
+    """Of several results the one that is differentiated: the others are statistics that training keeps beside it."""
+    return result[0] if isinstance(result, (list, tuple)) else result
 
 
 def in_torch(twin: Callable[..., Any], compiled: bool = False) -> Callable[..., Any]:

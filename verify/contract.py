@@ -23,6 +23,7 @@ ALLOWANCE = {
     "sin, cos": (4, "torch 1.1 for arguments up to 1e5"),
     "tanh": (8, "XLA 4.6, torch 1.1"),
     "erf": (16, "torch inside GELU about 10, XLA 6.7"),
+    "erfinv": (6, "XLA 3.0 beyond one rounding of its argument, torch 1.0"),
     "root, quotient, power": (4, "rsqrt 1.5; x/y as x · (1/y) with an approximate reciprocal"),
     "input": (4, "folded scales and exp2 tricks: q/√K rounded, times log2 e rounded"),
 }

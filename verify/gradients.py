@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import torch
 
-from verify.compare import GAP, compare, to_jax
+from verify.compare import GAP, compare, first, to_jax
 
 CAUTION = 32.0
 """The extrapolation's own estimate of its error is the change in its last refinement; picking the refinement where
@@ -28,7 +28,7 @@ def jax_slopes(twin, constants, arrays, xs, c, ones):
     """(gradients of ⟨c, twin⟩ by every x, and how they change along `ones`), compiled once for all of one shape."""
 
     def slopes(values):
-        value, pull = jax.vjp(lambda moved: twin(**{**dict(constants), **arrays, **moved}), values)
+        value, pull = jax.vjp(lambda moved: first(twin(**{**dict(constants), **arrays, **moved})), values)
         return pull(c.astype(value.dtype))[0]
 
     return jax.jvp(slopes, (xs,), (ones,))
@@ -66,7 +66,7 @@ def extrapolated(at: Callable[[float], torch.Tensor], rounding: float) -> tuple[
 
 def pullback(f: Callable[..., Any], xs: Sequence[torch.Tensor], c: torch.Tensor) -> tuple[torch.Tensor, ...]:
     """∇⟨c, f⟩ by autograd, still differentiable; zeros where f does not depend on an argument."""
-    value = (f(*xs) * c).sum()
+    value = (first(f(*xs)) * c).sum()
     if not value.requires_grad:
         return tuple(torch.zeros_like(x) for x in xs)
     return torch.autograd.grad(value, xs, create_graph=True, materialize_grads=True)
@@ -85,12 +85,12 @@ class Slope(NamedTuple):
 def slope(f: Callable[..., Any], inputs: Mapping[str, Any], names: Sequence[str], unit: float = 0.0) -> Slope:
     """The slope of f by the arguments `names`, with the same cotangent c for every f of one shape of result."""
     xs = [inputs[name].detach().clone().requires_grad_() for name in names]
-    value = f(**{**inputs, **dict(zip(names, xs, strict=True))}).detach()
+    value = first(f(**{**inputs, **dict(zip(names, xs, strict=True))})).detach()
     c = torch.randn(value.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    first = pullback(lambda *moved: f(**{**inputs, **dict(zip(names, moved, strict=True))}), xs, c)
+    slopes = pullback(lambda *moved: f(**{**inputs, **dict(zip(names, moved, strict=True))}), xs, c)
     # A relative change u of x moves f by u·|f| at least through rounding, so a derivative is resolved to u·|f|/|x|.
     magnitude = (c * value.abs().clamp(min=unit)).abs().sum().item()
-    return Slope(xs, c, first, magnitude, magnitude / max(1.0, *(x.detach().abs().max().item() for x in xs)))
+    return Slope(xs, c, slopes, magnitude, magnitude / max(1.0, *(x.detach().abs().max().item() for x in xs)))
 
 
 def gradients(
@@ -104,14 +104,14 @@ def gradients(
     others = {name: value for name, value in inputs.items() if name not in names}
     constants = tuple((name, value) for name, value in others.items() if not isinstance(value, torch.Tensor))
     arrays = {name: to_jax(value) for name, value in others.items() if isinstance(value, torch.Tensor)}
-    xs, c, first, magnitude, size = slope(f, inputs, names, unit)
+    xs, c, gradient, magnitude, size = slope(f, inputs, names, unit)
     draw = torch.Generator().manual_seed(1)
     ones = [torch.randint(0, 2, x.shape, generator=draw, dtype=torch.float64) * 2 - 1 for x in xs]
 
     def ours(*values: torch.Tensor) -> torch.Tensor:
         return f(**{**inputs, **dict(zip(names, values, strict=True))})
 
-    along = torch.stack([(g * d).sum() for g, d in zip(first, ones, strict=True)]).sum()
+    along = torch.stack([(g * d).sum() for g, d in zip(gradient, ones, strict=True)]).sum()
     second = (
         torch.autograd.grad(along, xs, materialize_grads=True)
         if along.requires_grad
@@ -122,20 +122,20 @@ def gradients(
 
     found = {}
     noise = 2.0**-50 * magnitude
-    gradient_noise = 2.0**-50 * max(size, *(g.detach().abs().max().item() for g in first))
+    gradient_noise = 2.0**-50 * max(size, *(g.detach().abs().max().item() for g in gradient))
 
     def shifted(h: float, only: int | None = None) -> list[torch.Tensor]:
         moved = range(len(xs)) if only is None else [only]
         return [(x + h * d if i in moved else x).detach() for i, (x, d) in enumerate(zip(xs, ones, strict=True))]
 
     def values(h: float, i: int) -> torch.Tensor:
-        return (ours(*shifted(h, i)) * c).sum().detach()
+        return (first(ours(*shifted(h, i))) * c).sum().detach()
 
     def pulled(h: float, i: int) -> torch.Tensor:
         return pullback(ours, [x.requires_grad_() for x in shifted(h)], c)[i].detach()
 
     for i, name in enumerate(names):
-        g, d = first[i].detach(), ones[i]
+        g, d = gradient[i].detach(), ones[i]
         for order, ours_, theirs, sampled, unsure, total in (
             ("first", g, jax_first[name], values, noise, (g * d).abs().sum()),
             ("second", second[i], jax_second[name], pulled, gradient_noise, second[i].abs().max()),

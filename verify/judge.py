@@ -15,6 +15,7 @@ import torch
 
 from verify.ask import Answer
 from verify.cases import narrowed, on_the_whole
+from verify.compare import first
 from verify.contract import Contract, contracts
 from verify.rounding import Ball, Undecided, bounds, interval
 
@@ -148,7 +149,7 @@ def pullback(f: Callable[..., Any], slopes: tuple[str, ...]) -> Callable[..., An
     def slope(*, cotangent: torch.Tensor, **inputs: Any) -> list[torch.Tensor]:
         xs = {name: inputs[name].detach().requires_grad_() for name in slopes}
         with torch.enable_grad():
-            value = f(**{**inputs, **xs})
+            value = first(f(**{**inputs, **xs}))
             if not value.requires_grad:  # a constant, such as the mean over no target
                 return [torch.zeros_like(x) for x in xs.values()]
             return list(torch.autograd.grad(value, list(xs.values()), cotangent, materialize_grads=True))

@@ -91,7 +91,7 @@ def build(chosen, count, out: Path, tell):
         for line in (run, *kept.values()):  # at once, so that stopping again loses nothing
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
         file.flush()
-        order, found = [], dict[str, dict]()
+        order, found = list[str](), dict[str, dict]()
         for row in _gathered(chosen, count, kept, order):
             if row["id"] not in kept:
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")

@@ -43,6 +43,18 @@ def logits(draw):
     return {"z": z, "weight": draw(st.sampled_from([1e-4, 0.5]))}
 
 
+@st.composite
+def texts(draw):
+    """Logits of a few sequences with their tokens, some of which may be ignored, but not all that are predicted."""
+    B, T, V = draw(st.sampled_from([(1, 2, 3), (2, 4, 3), (3, 3, 5)]))
+    z = draw(tensor(B, T, V, scale=draw(st.sampled_from([1.0, 8.0]))))
+    tokens, mark = draw(integers(B, T, below=V)), draw(st.sampled_from([-100, 0]))
+    if mark == -100:
+        tokens = torch.where(draw(booleans(B, T)), mark, tokens)
+    tokens[-1, -1] = 1
+    return {"z": z, "tokens": tokens, "ignore_index": mark}
+
+
 def one_hot(z, target):
     return torch.nn.functional.one_hot(target, z.shape[-1]).double()
 
@@ -95,6 +107,36 @@ def smoothing_mixes_in_every_symbol(cross_entropy, z, target, ignore_index, labe
     every = torch.stack([cross_entropy(z, torch.full_like(target, k)) for k in range(z.shape[-1])]).mean()
     mixed = (1 - label_smoothing) * plain + label_smoothing * every
     close(cross_entropy(z, target, label_smoothing=label_smoothing), mixed, scale=1)
+
+
+def seen_in_advance(next_token_loss, z, tokens, ignore_index):
+    """A model that is sure of the next token pays nothing; one that is sure of the token it just read pays for it."""
+    text = torch.arange(z.shape[1]).remainder(3).expand(z.shape[:2])
+    sure = 2000.0 * torch.nn.functional.one_hot(text, z.shape[2]).double()
+    close(next_token_loss(sure.roll(-1, 1), text), 0.0)
+    close(next_token_loss(sure, text), 2000.0)
+
+
+def two_tokens_by_hand(next_token_loss, z, tokens, ignore_index):
+    """Logits 0, ln 2, ln 3 before the token 2, and nothing to choose before the token 0: (ln 2 + ln 3)/2."""
+    rows = torch.cat([BY_HAND, 9 * BY_HAND[:1]])[None]
+    close(next_token_loss(rows, torch.tensor([[1, 2, 0]])), (math.log(2) + math.log(3)) / 2)
+
+
+def first_token_is_not_predicted(next_token_loss, z, tokens, ignore_index):
+    """Another first token, and other logits in the last row, change nothing."""
+    moved, shifted = z.clone(), tokens.clone()
+    moved[:, -1] = 7 - z[:, -1]
+    shifted[:, 0] = (tokens[:, 0].clamp(min=0) + 1) % z.shape[2]
+    close(next_token_loss(moved, shifted, ignore_index), next_token_loss(z, tokens, ignore_index))
+
+
+def tokens_weigh_the_same(next_token_loss, z, tokens, ignore_index):
+    """A batch is the mean over its predicted tokens: each sequence by itself, weighted by its number of them."""
+    counts = (tokens[:, 1:] != ignore_index).sum(1)
+    each = [float(next_token_loss(z[b : b + 1], tokens[b : b + 1], ignore_index)) * int(counts[b])
+            for b in range(len(z)) if counts[b]]  # fmt: skip
+    close(next_token_loss(z, tokens, ignore_index), sum(each) / int(counts.sum()), scale=1)
 
 
 def rows_sum_to_zero(gradient, z, target, **options):
@@ -195,6 +237,13 @@ OPERATIONS = [
             "the mean over no target is 0": zero_over_no_target,
             OTHERS: smoothed_over_the_others,
         },
+        unit=1,
+    ),
+    Operation(
+        "loss.next_token_loss",
+        inputs=texts(),
+        laws=[seen_in_advance, two_tokens_by_hand, first_token_is_not_predicted, tokens_weigh_the_same],
+        gradients=("z",),
         unit=1,
     ),
     Operation(

@@ -7,6 +7,7 @@ import math
 import torch
 from hypothesis import strategies as st
 
+from verify import markov_smoothing
 from verify.compare import close
 from verify.inputs import integers, tensor
 from verify.suite import Operation
@@ -181,4 +182,5 @@ OPERATIONS = [
         ],
         gradients=("log_probabilities",),
     ),
+    *markov_smoothing.OPERATIONS,
 ]

@@ -1,10 +1,11 @@
-"""Laws of the normalizations of a row by its standard deviation and by its root mean square."""
+"""Laws of the normalizations of a row by its deviation and by its root mean square; those of a batch stand beside."""
 
 from __future__ import annotations
 
 import torch
 from hypothesis import strategies as st
 
+from verify import normalization_batch
 from verify.compare import close
 from verify.inputs import tensor
 from verify.suite import Operation
@@ -167,4 +168,5 @@ OPERATIONS = [
         conventions={"the weight is stored around zero: x̂(1 + w)": weight_around_zero},
         unit=1,
     ),
+    *normalization_batch.OPERATIONS,
 ]

@@ -1,13 +1,14 @@
-"""Laws of gradient descent, momentum, RMSprop, Adam and AdamW, told by their trajectories; single steps are beside."""
+"""Laws of gradient descent, momentum, RMSprop, Adam, AdamW and Lion, told by their trajectories; others are beside."""
 
 from __future__ import annotations
 
 import torch
 from hypothesis import strategies as st
 
-from verify import optimizers_steps
+from verify import optimizers_gradients, optimizers_muon, optimizers_steps
 from verify.compare import close
 from verify.inputs import tensor
+from verify.optimizers_conventions import absolute_decay, averaged, damped_from_the_start, root_of_all, shortcut
 from verify.suite import Operation
 
 
@@ -143,45 +144,32 @@ def impulse_fades_by_hand(adam, x, gradients, **hyper):
     close(moved[1] - moved[0], -m / (v.sqrt() + hyper["eps"]))
 
 
-def averaged(momentum, x, gradients, *, mu, decay=0.0, **hyper):
-    """v ← μv + (1 − μ)g, so that the velocity is an average."""
-    return momentum(x, (1 - mu) * gradients, mu=mu, decay=(1 - mu) * decay, **hyper)
+def first_step_is_the_sign(lion, x, gradients, lr, **hyper):
+    """From an average of zero the first step is η sign g, whatever the betas."""
+    first = travelled(lion, gradients, lr=lr, **hyper | {"decay": 0.0})[0]
+    close(first, -torch.sign(gradients[0]), scale=1)
 
 
-def damped_from_the_start(momentum, x, gradients, *, dampening=0.0, decay=0.0, **hyper):
-    """v ← μv + (1 − τ)g from v = 0, at the first step too."""
-    first = (1 - dampening) * gradients[:1] - dampening * decay * x
-    return momentum(x, torch.cat([first, gradients[1:]]), dampening=dampening, decay=decay, **hyper)
+def one_gradient_goes_on(lion, x, gradients, **hyper):
+    """After a single gradient every step is as long as the first: the average fades, its sign does not."""
+    kick = impulse(gradients)
+    close(travelled(lion, kick, **hyper | {"decay": 0.0}), -kick[0].sign() * count(kick))
 
 
-def absolute_decay(optimizer, x, gradients, *, lr, decay, **hyper):
-    """λ takes the place of ηλ."""
-    return optimizer(x, gradients, lr=lr, decay=decay / lr, **hyper)
+def turning_point_by_hand(lion, x, gradients, beta1, beta2, **hyper):
+    """After the gradient 1 it takes −β₁(1 − β₂)/(1 − β₁) to turn: half a percent more does, half a percent less not."""
+    edge = beta1 * (1 - beta2) / (1 - beta1)
+    one = torch.tensor([[1.0, 1.0], [-1.005 * edge, -0.995 * edge]]).double()
+    moved = travelled(lion, one, beta1=beta1, beta2=beta2, **hyper | {"decay": 0.0})
+    close(moved[1] - moved[0], torch.tensor([1.0, -1.0]).double())
 
 
-def shortcut(adam, x, gradients, *, lr, beta2=0.999, eps=1e-8, decay=None, **hyper):
-    """ε is added to √v, and both are divided by √(1 − β₂ᵗ): at step t it is an ε of its own."""
-    plain, path = {"decay": 0.0} if decay is not None else {}, []
-    for t in range(1, len(gradients) + 1):
-        own = {"lr": lr, "beta2": beta2, "eps": eps / (1 - beta2**t) ** 0.5}
-        last = adam(torch.zeros_like(x), gradients[:t], **own, **plain, **hyper)
-        x = (x * (1 - lr * decay) if decay else x) + torch.diff(last, dim=0, prepend=torch.zeros_like(last[:1]))[-1]
-        path.append(x)
-    return torch.stack(path)
-
-
-def root_of_all(start):
-    """RMSprop with ε inside the root, its mean square starting at `start`."""
-
-    def path(_, x, gradients, *, lr, alpha=0.99, eps=1e-8):
-        s, seen = torch.full_like(x, start), []
-        for g in gradients:
-            s = alpha * s + (1 - alpha) * g**2
-            x = x - lr * g / (s + eps).sqrt()
-            seen.append(x)
-        return torch.stack(seen)
-
-    return path
+def third_step_by_hand(lion, x, gradients, beta1, beta2, **hyper):
+    """Then the average is β₂(1 − β₂) − (1 − β₂)h after 1 and −h: a third gradient is weighed against that."""
+    edge = beta1 * (1 - beta2) * (beta2 - 3.0) / (1 - beta1)
+    one = torch.tensor([[1.0, 1.0], [-3.0, -3.0], [-1.005 * edge, -0.995 * edge]]).double()
+    moved = travelled(lion, one, beta1=beta1, beta2=beta2, **hyper | {"decay": 0.0})
+    close(moved[2] - moved[1], torch.tensor([-1.0, 1.0]).double())
 
 
 RATES, DECAYS = [0.1, 1.0, 2.0**-6], [0.0, 0.5]
@@ -257,5 +245,22 @@ OPERATIONS = [
         conventions={SHORTCUT: shortcut},
         free=("x", "gradients"),
     ),
+    Operation(
+        "optimizers.lion",
+        inputs=steps(lr=RATES, decay=DECAYS[::-1], beta1=[0.9, 0.75], beta2=[0.99, 0.9]),
+        laws=[
+            weights_shrink_without_gradients,
+            decay_stays_out_of_the_moments,
+            first_step_is_the_sign,
+            one_gradient_goes_on,
+            turning_point_by_hand,
+            third_step_by_hand,
+        ],
+        gradients=("x",),
+        conventions={ABSOLUTE: absolute_decay},
+        free=("x", "gradients"),
+    ),
     *optimizers_steps.OPERATIONS,
+    *optimizers_muon.OPERATIONS,
+    *optimizers_gradients.OPERATIONS,
 ]

@@ -1,8 +1,6 @@
-"""Laws of a single step of AdamW, and of clipping; the trajectories are in verify/optimizers.py."""
+"""Laws of a single step of AdamW; the trajectories are in verify/optimizers.py."""
 
 from __future__ import annotations
-
-import math
 
 import torch
 from hypothesis import strategies as st
@@ -21,15 +19,6 @@ def one_step(draw, **choices):
     moved = torch.arange(P) >= draw(st.sampled_from([0, 1]))
     g, m, v = draw(tensor(P, scale=scale)), draw(tensor(P, scale=scale)), draw(tensor(P, low=1, scale=scale**2))
     return {"x": draw(tensor(P)), "g": g * moved, "m": m * moved * started, "v": v * moved * started, "t": t, **hyper}
-
-
-@st.composite
-def lists(draw):
-    """Gradients of several tensors, a scalar among them, small and large beside the norm allowed; at times all zero."""
-    shapes = draw(st.sampled_from([[(2,)], [(1,), (2,)], [(2, 3), (), (4,)], [(5,), (1, 3)], [(37,), (2, 9)]]))
-    scale = draw(st.sampled_from([1.0, 1.0, 0.01, 0.0, 128.0]))
-    gradients = [draw(tensor(*shape, scale=scale)) for shape in shapes]
-    return {"gradients": gradients, "max_norm": draw(st.sampled_from([1.0, 0.5, 100.0, 2.0**-10]))}
 
 
 def moments_fade_without_a_gradient(adamw_step, x, g, m, v, beta1, beta2, **hyper):
@@ -75,52 +64,9 @@ def late_steps_need_no_correction(adamw_step, x, g, m, v, t, lr, beta1, beta2, e
     close(moved, (1 - lr * decay) * x - lr * new_m / (new_v.sqrt() + eps))
 
 
-def norm(tensors):
-    """The Euclidean norm of all tensors together."""
-    return math.sqrt(sum(float((x**2).sum()) for x in tensors))
-
-
-def norm_is_at_most_the_largest(clip, gradients, max_norm):
-    """All gradients together have the smaller of their norm and the one allowed."""
-    close(norm(clip(gradients, max_norm)), min(norm(gradients), max_norm))
-
-
-def direction_is_kept(clip, gradients, max_norm):
-    """Every tensor is shortened by one and the same factor."""
-    clipped = clip(gradients, max_norm)
-    for ours, g in zip(clipped, gradients, strict=True):
-        close(ours * norm(gradients), g * norm(clipped), scale=norm(gradients))
-
-
-def short_gradients_are_left_alone(clip, gradients, max_norm):
-    """Below the norm allowed nothing changes, and zero stays zero."""
-    short = [g / (1 + norm(gradients)) * max_norm for g in gradients]
-    for ours, g in zip(clip(short, max_norm), short, strict=True):
-        close(ours, g)
-
-
-def split_does_not_matter(clip, gradients, max_norm):
-    """The same numbers in one tensor are clipped alike."""
-    flat = [torch.cat([g.flatten() for g in tensors]) for tensors in (gradients, clip(gradients, max_norm))]
-    close(clip(flat[:1], max_norm)[0], flat[1])
-
-
-def three_four_five_by_hand(clip, gradients, max_norm):
-    """Gradients 3 and 4, in two tensors, have norm 5: at 1 they become 3/5 and 4/5."""
-    three, four = clip([torch.tensor([3.0]).double(), torch.tensor([[4.0]]).double()], 1.0)
-    close(three, torch.tensor([3.0]).double() / 5)
-    close(four, torch.tensor([[4.0]]).double() / 5)
-
-
 def shortcut(adamw_step, x, g, m, v, *, t, beta2=0.999, eps=1e-8, **hyper):
     """ε is added to √v, and both are divided by √(1 − β₂ᵗ)."""
     return adamw_step(x, g, m, v, t=t, beta2=beta2, eps=eps / (1 - beta2**t) ** 0.5, **hyper)
-
-
-def library_clip(_, gradients, max_norm):
-    """A millionth beside the norm, against a division by zero."""
-    total = torch.sqrt(torch.stack([(g**2).sum() for g in gradients]).sum())
-    return [g * (max_norm / (total + 1e-6)).clamp(max=1) for g in gradients]
 
 
 OPERATIONS = [
@@ -141,17 +87,5 @@ OPERATIONS = [
             "ε beside √v, before its correction": shortcut,
         },
         free=("x", "g"),
-    ),
-    Operation(
-        "optimizers.clip_by_global_norm",
-        inputs=lists(),
-        laws=[
-            norm_is_at_most_the_largest,
-            direction_is_kept,
-            short_gradients_are_left_alone,
-            split_does_not_matter,
-            three_four_five_by_hand,
-        ],
-        conventions={"torch: max_norm/(norm + 1e-6)": library_clip},
     ),
 ]

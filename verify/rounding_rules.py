@@ -163,6 +163,14 @@ def _erf(m, out, a):
     return spent(m, out, (steepest * a.error).clamp(max=2), allowance("erf"))
 
 
+@rule(aten.erfinv)
+def _inverse_erf(m, out, a):
+    low, high = torch.erfinv(a.value - a.error), torch.erfinv(a.value + a.error)
+    moved = torch.where(a.error == 0, 0, torch.maximum(out - low, high - out).nan_to_num(nan=torch.inf))
+    argument = m.contract.u * a.value.abs() * math.sqrt(math.pi) / 2 * torch.exp(out**2)  # it rounds 1 − a²
+    return spent(m, out, moved + argument, allowance("erfinv"))
+
+
 @rule(aten.sigmoid)
 def _sigmoid(m, out, a):
     argument = torch.where(a.value.isfinite(), a.value.abs(), 0)

@@ -45,7 +45,7 @@ def of_claim(c):
         problems += [wrong] if wrong else []
         seen += evidence("cross-checked", f"{c.code} at {points} points, largest relative difference {worst:.1e}")
     proof = {key: value for key, value in proof.items() if key not in ("id", "statement", "seconds")}
-    files = (f"derivations/{topic}.py", f"reference/{topic}.py")
+    files = (f"derivations/{c.module}.py", f"reference/{topic}.py")
     return row(c.id, "claim", c.statement, seen, problems, files, proof=proof, seed=c.id)
 
 
@@ -100,6 +100,7 @@ def of_trained_table():
 def of_device(operations):
     """Every operation on a GPU, where there is one."""
     import torch
+    from torch.utils._pytree import tree_map
 
     from verify.compare import GAP, compare
     from verify.suite import examples
@@ -112,8 +113,9 @@ def of_device(operations):
         topic, _, function = operation.name.partition(".")
         f = getattr(import_module(f"reference.{topic}"), function)
         for inputs in examples(operation, 5):
-            there = {k: v.cuda() if isinstance(v, torch.Tensor) else v for k, v in inputs.items()}
-            worst = max(worst, found := compare(f(**there).cpu(), f(**inputs), operation.unit))
+            there = tree_map(lambda x: x.cuda() if isinstance(x, torch.Tensor) else x, dict(inputs))
+            here = tree_map(lambda x: x.cpu() if isinstance(x, torch.Tensor) else x, f(**there))
+            worst = max(worst, found := compare(here, f(**inputs), operation.unit))
             wrong += [f"{operation.name} on CUDA differs by {found:.2g}"] if found > GAP else []
     return row(
         "device.cuda", "device", statement, evidence("measured", f"{torch.cuda.get_device_name()}: {worst:.1e}"), wrong

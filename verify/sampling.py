@@ -2,43 +2,34 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
 from hypothesis import strategies as st
 
 from reference.softmax import softmax
+from verify import sampling_beam as beam
 from verify import sampling_conventions as other
+from verify import sampling_penalties as penalties
+from verify import sampling_thresholds as thresholds
 from verify.compare import GAP, close
-from verify.inputs import integers, tensor
+from verify.inputs import integers
+from verify.sampling_inputs import LOGITS, WEIGHTS, asked, kept, logits
 from verify.suite import Operation
 
-SHAPES = [(1,), (2,), (5,), (2, 4), (2, 3, 7), (3, 6)]
-WEIGHTS = torch.tensor([3, 1, 10, 6], dtype=torch.float64)  # of 20, and not in order: 0.15, 0.05, 0.5, 0.3
-LOGITS = WEIGHTS.log()
 ORDERS = [  # temperature, top-k, top-p, min-p on these logits, and the weights that are left
     ((0.5, None, 0.6, 0.0), [0, 0, 1, 0]),  # 100 of 146 are enough for 0.6; at T = 1 it is 10 of 20
     ((0.5, None, 1.0, 0.5), [0, 0, 1, 0]),  # 36 is not half of 100; at T = 1 it is 6 of 10
     ((1.0, 2, 0.6, 0.0), [0, 0, 1, 0]),  # of the two left, 10 of 16 are enough for 0.6; before, it is 10 of 20
     ((1.0, None, 0.82, 0.2), [3, 0, 10, 6]),  # 0.5 + 0.3 + 0.15; without the 0.05, which is too little, two are enough
 ]
+AFTERWARDS = [  # the same with the temperature at the end, where the filters have looked at 3 : 1 : 10 : 6
+    ((0.5, None, 0.6, 0.0), [0, 0, 100, 36]),
+    ((0.5, None, 1.0, 0.5), [0, 0, 100, 36]),
+    ((2.0, 3, 0.8, 0.0), [0, 0, 10**0.5, 6**0.5]),  # 16 of 19 are enough for 0.8; at T = 2 it is 5.6 of 7.3
+]
 OPTIONS = ("temperature", "top_k", "top_p", "min_p")
-
-
-@st.composite
-def logits(draw, scales=(1.0, 0.25, 8.0)):
-    """Rows of logits with many ties, of several sizes, some far from zero or with holes; one at least is possible."""
-    scale, offset = draw(st.sampled_from(scales)), draw(st.sampled_from([0.0, 0.0, -1000.0]))
-    shape, holes = draw(st.sampled_from(SHAPES)), draw(st.booleans())
-    z = draw(tensor(*shape, scale=scale, low=-6, high=6, holes=holes)) + offset
-    z[..., -1] = torch.where(z.isfinite().any(-1), z[..., -1], offset)
-    return {"z": z}
-
-
-def asked(rows, **options):
-    """Logits with options, one of each list."""
-    chosen = st.fixed_dictionaries({name: st.sampled_from(values) for name, values in options.items()})
-    return st.builds(lambda row, options: {**row, **options}, rows, chosen)
 
 
 def pipeline():
@@ -46,15 +37,7 @@ def pipeline():
     told = [{"z": LOGITS.clone(), **dict(zip(OPTIONS, options, strict=True))} for options, _ in ORDERS]
     options = ([1.0, 0.5, 2.0], [None, 4, 3, 1], [1.0, 0.7, 0.93, 0.55], [0.0, 0.3, 0.5])
     drawn = asked(logits(scales=(1.0, 2.0, 0.01, 8.0)), **dict(zip(OPTIONS, options, strict=True)))
-    return st.one_of(drawn, drawn, drawn, st.sampled_from(told))
-
-
-@st.composite
-def said_before(draw):
-    """Logits off zero, where the penalty has no derivative, and the tokens so far, some of them repeated; or none."""
-    *B, V = draw(st.sampled_from(SHAPES))
-    z = draw(tensor(*B, V, low=-8, high=7, holes=draw(st.booleans()))) + 0.125
-    return {"z": z, "tokens": draw(integers(*B, draw(st.sampled_from([3, 6, 1, 0])), below=V))}
+    return asked(st.one_of(drawn, drawn, drawn, st.sampled_from(told)), temperature_last=[False, False, True])
 
 
 @st.composite
@@ -62,13 +45,6 @@ def noisy(draw):
     """Logits, and a uniform draw for each from a grid of 32."""
     row = draw(logits())
     return {**row, "u": (draw(integers(*row["z"].shape, below=32)).double() + 0.5) / 32}
-
-
-def kept(filtered, z):
-    """Which symbols a filter kept; what it keeps must be unchanged, and the rest −∞."""
-    stays = filtered != -math.inf
-    assert torch.equal(filtered[stays], z[stays]), f"a logit that stays has changed: {filtered}"
-    return stays
 
 
 def temperatures_multiply(temperature, z, T):
@@ -100,7 +76,7 @@ def first_of_equals_stay(top_k, z, k):
     assert stays[..., :k].all() and not stays[..., k:].any(), f"of equals these stay: {stays.tolist()}"
 
 
-def fewest_that_reach_p(top_p, z, p):
+def fewest_that_reach_p(top_p, z, p, boundary):
     """The mass that stays reaches p, and without its least symbol it would not."""
     share = torch.where(kept(top_p(z, p), z), softmax(z), 0)
     mass, least = share.sum(-1), torch.where(share > 0, share, 1).amin(-1)
@@ -108,23 +84,42 @@ def fewest_that_reach_p(top_p, z, p):
     assert (mass - least < p + GAP).all(), f"a symbol too many stays: {mass.tolist()}"
 
 
-def nucleus_by_hand(top_p, z, p):
+def nucleus_by_hand(top_p, z, p, boundary):
     """Of 0.15, 0.05, 0.5, 0.3: the mass 0.7 takes two symbols, 0.9 three, 1 all; and 0.001 takes one."""
     for p_, expected in ((0.7, [0, 0, 1, 1]), (0.9, [1, 0, 1, 1]), (1.0, [1, 1, 1, 1]), (1e-3, [0, 0, 1, 0])):
         assert kept(top_p(LOGITS, p_), LOGITS).tolist() == expected, f"p = {p_}: {top_p(LOGITS, p_).tolist()}"
 
 
-def what_reaches_p_is_enough(top_p, z, p):
+def what_reaches_p_is_enough(top_p, z, p, boundary):
     """Of four quarters the mass 0.5 takes two, 0.25 one: what is reached exactly is reached."""
     for p_, expected in ((0.5, [1, 1, 0, 0]), (0.25, [1, 0, 0, 0])):
         even = torch.zeros(4, dtype=torch.float64)
         assert kept(top_p(even, p_), even).tolist() == expected, f"p = {p_}: {top_p(even, p_).tolist()}"
 
 
-def all_stay_at_one(top_p, z, p):
+def other_boundaries_by_hand(top_p, z, p, boundary):
+    """Of four quarters: to exceed 0.5 takes three, 0.6 too; within 0.5 are two, within 0.6 too, within 0.1 one."""
+    even = torch.zeros(4, dtype=torch.float64)
+    cases = [("exceeds", 0.5, 3), ("exceeds", 0.6, 3), ("within", 0.5, 2), ("within", 0.6, 2), ("within", 0.1, 1)]
+    for name, p_, expected in cases:
+        found = int(kept(top_p(even, p_, boundary=name), even).sum())
+        assert found == expected, f"p = {p_}, {name}: {found} stay"
+
+
+def boundaries_are_nested(top_p, z, p, boundary):
+    """What is within p is among what reaches it, and that among what exceeds it, with one symbol more each at most."""
+    sets = [kept(top_p(z, p, boundary=name), z) for name in ("within", "reaches", "exceeds")]
+    for inner, outer in itertools.pairwise(sets):
+        assert not (inner & ~outer).any(), "a stricter boundary keeps what a laxer one leaves out"
+        assert p == 1 or ((outer & ~inner).sum(-1) <= 1).all(), (
+            "boundaries differ by more than the symbol that crosses p"
+        )
+
+
+def all_stay_at_one(top_p, z, p, boundary):
     """p = 1 leaves out nothing, also where the mass before a symbol rounds to one."""
-    tail = torch.tensor([0.0, -50.0, -math.inf], dtype=torch.float64)
-    assert kept(top_p(tail, 1.0), tail).tolist() == [1, 1, 0], f"{top_p(tail, 1.0).tolist()}"
+    tail = torch.tensor([0.0, -50.0, -60.0, -math.inf], dtype=torch.float64)
+    assert kept(top_p(tail, 1.0, boundary=boundary), tail).tolist() == [1, 1, 1, 0], f"{top_p(tail, 1.0).tolist()}"
 
 
 def share_of_the_largest_by_hand(min_p, z, p):
@@ -142,53 +137,52 @@ def odds_decide(min_p, z, p):
     assert not ((odds < p - GAP) & stays).any() and not ((odds > p + GAP) & ~stays).any(), f"odds {odds.tolist()}"
 
 
-def penalty_by_hand(repetition_penalty, z, tokens, penalty):
-    """Penalty 2 halves a positive logit and doubles a negative one, once for each symbol."""
-    logits = torch.tensor([2, -2, 1, -1], dtype=torch.float64)
-    close(repetition_penalty(logits, torch.tensor([0, 1, 0]), 2.0), torch.tensor([1, -4, 1, -1.0]))
-
-
-def repeated_symbols_lose(repetition_penalty, z, tokens, penalty):
-    """A penalty above one lowers what occurred, one below raises it, and nothing else changes."""
-    change = (repetition_penalty(z, tokens, penalty) - z).nan_to_num(0.0)
-    occurs = (tokens.unsqueeze(-1) == torch.arange(z.shape[-1])).any(-2)
-    assert not change[~occurs].any(), "a symbol that did not occur has changed"
-    assert (change * (penalty - 1) <= 0).all(), f"a repeated symbol is rewarded: {change.tolist()}"
-
-
-def once_however_often(repetition_penalty, z, tokens, penalty):
-    """Neither the number of occurrences nor their order matters."""
-    twice = torch.cat([tokens, tokens], -1).flip(-1)
-    close(repetition_penalty(z, twice, penalty), repetition_penalty(z, tokens, penalty))
-
-
-def rows_are_distributions(distribution, z, temperature, top_k, top_p, min_p):
+def rows_are_distributions(distribution, z, **options):
     """A row sums to one; a row of −∞ has nothing to distribute and is zero."""
-    close(distribution(z, temperature, top_k, top_p, min_p).sum(-1), torch.ones(z.shape[:-1]))
-    close(distribution(torch.full_like(z, -math.inf), temperature, top_k, top_p, min_p), 0.0)
+    close(distribution(z, **options).sum(-1), torch.ones(z.shape[:-1]))
+    close(distribution(torch.full_like(z, -math.inf), **options), 0.0)
 
 
-def defaults_are_softmax(distribution, z, temperature, top_k, top_p, min_p):
+def defaults_are_softmax(distribution, z, **options):
     """Nothing asked, nothing changed."""
     close(distribution(z), softmax(z), scale=1)
 
 
-def odds_of_what_stays(distribution, z, temperature, top_k, top_p, min_p):
+def odds_of_what_stays(distribution, z, temperature, **options):
     """Truncation renormalizes: two symbols that stay keep their odds exp((z_i − z_j)/T)."""
-    p = distribution(z, temperature, top_k, top_p, min_p)
+    p = distribution(z, temperature, **options)
     weights = softmax(z / temperature)
     close(p * torch.where(p > 0, weights, 0).sum(-1, keepdim=True), torch.where(p > 0, weights, 0), scale=1)
 
 
-def one_symbol_is_greedy(distribution, z, temperature, top_k, top_p, min_p):
+def one_symbol_is_greedy(distribution, z, **options):
     """top_k = 1 gives everything to the first of the largest logits."""
-    close(distribution(z, temperature, 1, top_p, min_p), torch.nn.functional.one_hot(z.argmax(-1), z.shape[-1]))
+    only = torch.nn.functional.one_hot(z.argmax(-1), z.shape[-1])
+    close(distribution(z, **options | {"top_k": 1}), only)
 
 
-def order_by_hand(distribution, z, temperature, top_k, top_p, min_p):
+def order_by_hand(distribution, z, **options):
     """Temperature, then top-k, then top-p on what is left, then min-p: in another order other symbols stay."""
-    for options, left in ORDERS:
-        close(distribution(LOGITS, *options), torch.tensor(left).double() / sum(left))
+    for asked_for, left in ORDERS:
+        close(distribution(LOGITS, *asked_for), torch.tensor(left).double() / sum(left))
+
+
+def order_by_hand_with_temperature_last(distribution, z, **options):
+    """The filters look at the logits as they came, and the temperature is that of what they left."""
+    for asked_for, left in AFTERWARDS:
+        expected = torch.tensor(left, dtype=torch.float64) / sum(left)
+        close(distribution(LOGITS, *asked_for, temperature_last=True), expected)
+
+
+def largest_wins(greedy, z):
+    """The symbol taken is as large as any."""
+    close(z.gather(-1, greedy(z).unsqueeze(-1)).squeeze(-1), z.amax(-1))
+
+
+def first_of_equals_wins(greedy, z):
+    """Of equal logits the lowest index; of 0.15, 0.05, 0.5, 0.3 the third."""
+    close(greedy(torch.zeros_like(z)), 0.0)
+    close(greedy(LOGITS), 2.0)
 
 
 def race_by_hand(gumbel_max, z, u):
@@ -238,8 +232,18 @@ OPERATIONS = [
     ),
     Operation(
         "sampling.top_p",
-        inputs=asked(logits(), p=[0.37, 0.7, 0.93, 0.15, 1.0]),
-        laws=[fewest_that_reach_p, no_larger_is_left_out, nucleus_by_hand, what_reaches_p_is_enough, all_stay_at_one],
+        inputs=asked(
+            logits(), p=[0.37, 0.7, 0.93, 0.15, 1.0], boundary=["reaches", "reaches", "exceeds", "reaches", "within"]
+        ),
+        laws=[
+            fewest_that_reach_p,
+            no_larger_is_left_out,
+            nucleus_by_hand,
+            what_reaches_p_is_enough,
+            other_boundaries_by_hand,
+            boundaries_are_nested,
+            all_stay_at_one,
+        ],
         conventions={
             other.LAST_FIRST: other.last_first,
             other.ANY_ORDER: other.any_order,
@@ -259,19 +263,20 @@ OPERATIONS = [
         free=("z",),
     ),
     Operation(
-        "sampling.repetition_penalty",
-        inputs=asked(said_before(), penalty=[2.0, 1.5, 0.8, 1.0]),
-        laws=[penalty_by_hand, repeated_symbols_lose, once_however_often],
-        gradients=("z",),
-    ),
-    Operation(
         "sampling.distribution",
         inputs=pipeline(),
-        laws=[rows_are_distributions, defaults_are_softmax, odds_of_what_stays, one_symbol_is_greedy, order_by_hand],
+        laws=[
+            rows_are_distributions,
+            defaults_are_softmax,
+            odds_of_what_stays,
+            one_symbol_is_greedy,
+            order_by_hand,
+            order_by_hand_with_temperature_last,
+        ],
         gradients=("z",),
         draws=True,
         conventions={
-            "temperature after the truncation (llama.cpp)": other.cooled_last,
+            "temperature_last=True, the temperature after the truncation (llama.cpp)": other.cooled_last,
             "min-p before top-k and top-p (vLLM)": other.min_p_first,
             "top-p on the mass before top-k (FlashInfer's joint order)": other.jointly,
             "ties at the boundary of top-k are all kept": other.top_k_ties_kept,
@@ -280,6 +285,9 @@ OPERATIONS = [
         },
         unit=1,
     ),
+    *thresholds.OPERATIONS,
+    *penalties.OPERATIONS,
+    Operation("sampling.greedy", inputs=logits(), laws=[largest_wins, first_of_equals_wins], free=("z",)),
     Operation(
         "sampling.gumbel_max",
         inputs=noisy(),
@@ -287,4 +295,5 @@ OPERATIONS = [
         conventions={"the noise is that of 1 − u": lambda gumbel_max, z, u: gumbel_max(z, 1 - u)},
         free=("z",),
     ),
+    *beam.OPERATIONS,
 ]

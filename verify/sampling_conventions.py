@@ -30,9 +30,9 @@ def any_order(keep, z, **options):
     return keep(z + other - other, **options)
 
 
-def nothing_without_mass(top_p, z, p):
+def nothing_without_mass(top_p, z, p, **options):
     """What rounds to probability zero may go, also at p = 1."""
-    return torch.where(softmax(z) > 0, top_p(z, p=p), -math.inf)
+    return torch.where(softmax(z) > 0, top_p(z, p=p, **options), -math.inf)
 
 
 def by_share(_, z, p):
@@ -45,23 +45,27 @@ def probabilities(keep, z, **options):
     return softmax(keep(z, **options))
 
 
-def top_k_ties_kept(distribution, z, temperature=1.0, top_k=None, top_p=1.0, min_p=0.0):
+def top_k_ties_kept(distribution, z, temperature=1.0, top_k=None, top_p=1.0, min_p=0.0, temperature_last=False):
     left = ties_kept(lambda z, k: torch.where(distribution(z, 1.0, k) > 0, z, -math.inf), z, top_k)
-    return distribution(left, temperature, None, top_p, min_p)
+    return distribution(left, temperature, None, top_p, min_p, temperature_last)
 
 
-def cooled_last(distribution, z, temperature=1.0, top_k=None, top_p=1.0, min_p=0.0):
-    left = distribution(z, 1.0, top_k, top_p, min_p)
-    return softmax(torch.where(left > 0, z / temperature, -math.inf))
+def cooled_last(distribution, z, **options):
+    return distribution(z, **options | {"temperature_last": True})
 
 
-def min_p_first(distribution, z, temperature=1.0, top_k=None, top_p=1.0, min_p=0.0):
-    near = near_the_largest(z / temperature, min_p) != -math.inf
-    return distribution(torch.where(near, z, -math.inf), temperature, top_k, top_p)
+def min_p_first(distribution, z, temperature=1.0, top_k=None, top_p=1.0, min_p=0.0, temperature_last=False):
+    near = near_the_largest(z if temperature_last else z / temperature, min_p) != -math.inf
+    left = torch.where(near, z, -math.inf)
+    return distribution(left, temperature, top_k, top_p, temperature_last=temperature_last)
 
 
-def jointly(distribution, z, temperature=1.0, top_k=None, top_p=1.0, min_p=0.0):
+def jointly(distribution, z, temperature=1.0, top_k=None, top_p=1.0, min_p=0.0, temperature_last=False):
     """No filter sees what another left out."""
-    left = [distribution(z, temperature, None, top_p), distribution(z, temperature, top_k, 1.0, min_p)]
+    after = {"temperature_last": temperature_last}
+    left = [
+        distribution(z, temperature, None, top_p, **after),
+        distribution(z, temperature, top_k, 1.0, min_p, **after),
+    ]
     weights = torch.where(left[1] > 0, left[0], 0)
     return weights / weights.sum(-1, keepdim=True)

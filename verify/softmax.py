@@ -1,4 +1,4 @@
-"""Laws of the softmax, its normaliser and its Jacobian."""
+"""Laws of the softmax, its logarithm, its normaliser and its Jacobian."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import torch
 from hypothesis import strategies as st
 
-from reference.softmax import log_sum_exp
+from reference.softmax import log_sum_exp, softmax
 from verify.compare import GAP, close
 from verify.inputs import tensor
 from verify.suite import Operation
@@ -79,6 +79,24 @@ def equal_logits_count_themselves(log_sum_exp, z):
     close(log_sum_exp(torch.full_like(z, 2.5)), 2.5 + math.log(z.shape[-1]))
 
 
+def exponentials_are_softmax(log_softmax, z):
+    """exp of it is a distribution, zero where the logit is −∞."""
+    close(log_softmax(z).exp(), softmax(z), scale=1)
+
+
+def differences_are_those_of_the_logits(log_softmax, z):
+    """What separates two symbols separates their log-probabilities, however improbable they are."""
+    gap = torch.tensor([[0.0, -2000.0, -1e5]], dtype=torch.float64)
+    close(log_softmax(gap), gap)
+    both, ours = z.isfinite() & z[..., :1].isfinite(), log_softmax(z)
+    close(torch.where(both, ours - ours[..., :1], 0), torch.where(both, z - z[..., :1], 0), scale=1)
+
+
+def rows_of_nothing_are_impossible(log_softmax, z):
+    """A row of −∞ alone stays −∞."""
+    close(log_softmax(torch.full_like(z, -math.inf)), torch.full_like(z, -math.inf))
+
+
 def rows_sum_to_zero(softmax_jacobian, z):
     """Weights sum to one, so their changes sum to zero."""
     close(softmax_jacobian(z).sum(-1), torch.zeros_like(z), scale=1)
@@ -90,6 +108,14 @@ def is_symmetric(softmax_jacobian, z):
     close(jacobian.mT, jacobian, scale=1.0)
 
 
+def moves_half_at_most(softmax_jacobian, z):
+    """Of a step of length one, half arrives at most, and never against its direction: eigenvalues from 0 to ½."""
+    eigenvalues = torch.linalg.eigvalsh(softmax_jacobian(z))
+    assert (eigenvalues >= -GAP).all() and (eigenvalues <= 0.5 + GAP).all(), f"eigenvalues {eigenvalues}"
+    half = softmax_jacobian(torch.tensor([7.0, 7.0, -math.inf], dtype=torch.float64))
+    close(torch.linalg.eigvalsh(half)[-1], 0.5)
+
+
 def quarter_by_hand(softmax_jacobian, z):
     """Two equal logits: ±1/4."""
     close(softmax_jacobian(torch.zeros(1, 2).double()), torch.tensor([[[1, -1], [-1, 1]]]).double() / 4)
@@ -98,6 +124,11 @@ def quarter_by_hand(softmax_jacobian, z):
 def empty_row_undefined(softmax, z):
     """0/0, as IEEE arithmetic has it."""
     return softmax(z) * torch.where((z == -math.inf).all(-1, keepdim=True), torch.nan, 1)
+
+
+def empty_row_undefined_in_logarithms(log_softmax, z):
+    """−∞ − (−∞)."""
+    return log_softmax(z) + torch.where((z == -math.inf).all(-1, keepdim=True), torch.nan, 0)
 
 
 def by_log_sum_exp(_, z):
@@ -129,9 +160,17 @@ OPERATIONS = [
         gradients=("z",),
     ),
     Operation(
+        "softmax.log_softmax",
+        inputs=logits(),
+        laws=[exponentials_are_softmax, differences_are_those_of_the_logits, rows_of_nothing_are_impossible],
+        gradients=("z",),
+        conventions={"a row of −∞ gives NaN": empty_row_undefined_in_logarithms},
+        unit=1,
+    ),
+    Operation(
         "softmax.softmax_jacobian",
         inputs=logits(holes=False),
-        laws=[rows_sum_to_zero, is_symmetric, quarter_by_hand],
+        laws=[rows_sum_to_zero, is_symmetric, moves_half_at_most, quarter_by_hand],
         gradients=("z",),
         unit=1,
     ),

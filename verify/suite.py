@@ -32,7 +32,7 @@ Function = Callable[..., Any]
 Inputs = Mapping[str, Any]
 GRADIENT_EXAMPLES = 3
 TWIN_SHARE = 4
-"""The twin agrees with the reference on every example, and so obeys what that obeys: its laws are tried on a quarter."""
+"""Its laws are tried on every fourth example: the twin agrees with the reference on all, and that obeys them."""
 SEARCH = 400
 """Inputs tried for a simple counterexample."""
 
@@ -226,7 +226,7 @@ def run(operation: Operation, count: int) -> Evidence:
         seen.gradient_failure = f"{type(error).__name__}: {error}"
 
     for mutant in mutants(operation.name):
-        row = {name: any(complaint(law, mutant, e) for e in drawn) for name, law in names.items()}
+        row = {name: any(complaint(law, mutant, e) is not None for e in drawn) for name, law in names.items()}
         row["twin"] = any(departure(mutant, e, i, unit) for e, i in zip(expected, drawn, strict=False))
         if operation.gradients and not any(row.values()):  # right values: only the backward pass can be wrong
             kinds = smooth(operation, drawn)

@@ -1,4 +1,4 @@
-"""Mistakes in silu and gelu, which let a share of x through, and in the gate swiglu."""
+"""Mistakes in silu and gelu, which let a share of x through, and in the gate swiglu; other forms are beside."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mistakes in the cross-entropy, in its gradient by hand, and in the z-loss."""
+"""Mistakes in the cross-entropy, in its gradient by hand, and in the z-loss; those of the shift are beside."""
 
 from __future__ import annotations
 

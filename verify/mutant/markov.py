@@ -139,7 +139,7 @@ def exponential_of_the_sum(log_probabilities):
 @mistake(
     "markov.perplexity",
     id="ppl-batch-macro-average",
-    seen="huggingface/transformers #24839",
+    seen="huggingface/transformers #24839; by the mean length of each batch: macournoyer/neuralconvo #67",
     fix="divide the sum over all symbols by their number",
 )
 def mean_of_batch_means(log_probabilities):

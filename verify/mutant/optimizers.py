@@ -1,10 +1,10 @@
-"""Mistakes in gradient descent, momentum, RMSprop and clipping; those of Adam and AdamW are beside."""
+"""Mistakes in gradient descent, momentum and RMSprop; those of the other optimizers are beside."""
 
 from __future__ import annotations
 
 import torch
 
-from reference.optimizers import clip_by_global_norm, momentum, rmsprop, sgd
+from reference.optimizers import momentum, rmsprop, sgd
 from verify.mistake import mistake
 
 NOWHERE = "no public report found"
@@ -203,56 +203,3 @@ def gradient_is_averaged_too(x, gradients, *, alpha=0.99, **hyper):
 def rmsprop_decays_unasked(x, gradients, **hyper):
     """One percent of the start is added to every gradient."""
     return rmsprop(x, gradients + 0.01 * x, **hyper)
-
-
-def together(gradients):
-    """All gradients as one vector."""
-    return torch.cat([g.flatten() for g in gradients])
-
-
-def scaled(gradients, max_norm, size):
-    """Every tensor times min(1, max_norm/size), size not the norm of all."""
-    return [g * min(1.0, max_norm / float(size)) if float(size) else g for g in gradients]
-
-
-@mistake("optimizers.clip_by_global_norm", id="clip-per-parameter", seen=NOWHERE, fix="one norm for all tensors")
-def each_tensor_by_its_own_norm(gradients, max_norm):
-    """Every tensor is clipped to the norm by itself."""
-    return [clip_by_global_norm([g], max_norm)[0] for g in gradients]
-
-
-@mistake("optimizers.clip_by_global_norm", id="clip-by-value", seen=NOWHERE, fix="scale, do not clamp")
-def entries_clamped(gradients, max_norm):
-    """Every entry is clamped to ±max_norm: the direction changes."""
-    return [g.clamp(-max_norm, max_norm) for g in gradients]
-
-
-@mistake("optimizers.clip_by_global_norm", id="clip-always", seen=NOWHERE, fix="min(1, max_norm/norm)")
-def always_rescaled(gradients, max_norm):
-    """Small gradients are blown up to the norm."""
-    norm = together(gradients).norm()
-    return [g * (max_norm / norm) for g in gradients]
-
-
-@mistake("optimizers.clip_by_global_norm", id="clip-squared-norm", seen=NOWHERE, fix="take the root of the sum")
-def root_forgotten(gradients, max_norm):
-    """The sum of squares is taken for the norm."""
-    return scaled(gradients, max_norm, (together(gradients) ** 2).sum())
-
-
-@mistake("optimizers.clip_by_global_norm", id="clip-largest-tensor", seen=NOWHERE, fix="the norm of all tensors")
-def norm_of_the_largest_tensor(gradients, max_norm):
-    """The largest of the tensors' norms."""
-    return scaled(gradients, max_norm, max(g.norm() for g in gradients))
-
-
-@mistake("optimizers.clip_by_global_norm", id="clip-sum-of-norms", seen=NOWHERE, fix="add squares, not norms")
-def norms_added(gradients, max_norm):
-    """The sum of the tensors' norms."""
-    return scaled(gradients, max_norm, sum(g.norm() for g in gradients))
-
-
-@mistake("optimizers.clip_by_global_norm", id="clip-root-mean-square", seen=NOWHERE, fix="sum the squares")
-def root_of_the_mean(gradients, max_norm):
-    """The mean of the squares, not their sum, is under the root."""
-    return scaled(gradients, max_norm, together(gradients).norm() / len(together(gradients)) ** 0.5)

@@ -245,3 +245,31 @@ def decay_without_the_rate(x, gradients, *, lr, decay=0.01, **hyper):
 def step_of_decay_without_the_rate(x, g, m, v, *, lr, decay=0.01, **hyper):
     """x ← (1 − λ)x − η m̂/(√v̂ + ε)."""
     return adamw_step(x, g, m, v, lr=lr, decay=decay / lr, **hyper)
+
+
+def narrow(x):
+    """What bfloat16 holds of x."""
+    return x.bfloat16().double()
+
+
+@mistake(
+    "optimizers.adamw_step",
+    id="bf16-update-lost",
+    seen="workofart/ml-by-hand PR#85; vllm-project/speculators PR#765",
+    fix="keep the parameters in float32, or round at random",
+)
+def step_lost_in_rounding(x, g, m, v, **hyper):
+    """The parameters are held in bfloat16: steps below a 512th of them are rounded away."""
+    moved, m, v = adamw_step(x, g, m, v, **hyper)
+    return narrow(moved), m, v
+
+
+@mistake("optimizers.adamw", id="wd-bf16-noop", seen="Nerogar/OneTrainer #996", fix="decay in float32")
+def decay_lost_in_rounding(x, gradients, *, lr, decay=0.01, **hyper):
+    """x(1 − ηλ) is rounded to bfloat16, which is x when ηλ is small."""
+
+    def step(x, g, m, v, **h):
+        moved, m, v = adamw_step(x, g, m, v, decay=0.0, **h)
+        return narrow(x * (1 - lr * decay)) + (moved - x), m, v
+
+    return chained(x, gradients, step, lr=lr, **hyper)

@@ -1,4 +1,4 @@
-"""Mistakes in temperature, in truncation, in the penalty of repetition and in drawing."""
+"""Mistakes in temperature, in top-k, top-p and min-p, and in drawing; those of the other filters are beside."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import math
 import torch
 
 from reference.sampling import distribution, min_p, top_k, top_p
+from reference.sampling import min_p as near
+from reference.sampling import top_k as largest
+from reference.sampling import top_p as nucleus
 from reference.softmax import softmax
 from verify.mistake import mistake
 
@@ -22,6 +25,16 @@ def falling(z):
     """The logits from largest to smallest, which they are, and the mass up to and with each."""
     ordered, order = z.sort(dim=-1, descending=True, stable=True)
     return ordered, order, softmax(ordered).cumsum(-1)
+
+
+def reaching(wrong):
+    """The mistake at the boundary "reaches", and no mistake at the others."""
+
+    def chosen(z, p, boundary="reaches"):
+        return wrong(z, p) if boundary == "reaches" else top_p(z, p, boundary)
+
+    chosen.__name__, chosen.__doc__ = wrong.__name__, wrong.__doc__
+    return chosen
 
 
 def put_back(stays, order):
@@ -102,11 +115,25 @@ def threshold_of_the_whole_batch(z, k):
     seen="rasbt/reasoning-from-scratch #164; Biohub/esm PR#360; fishaudio/fish-speech PR#1171; thu-nics/C2C PR#21",
     fix="keep while the mass before the symbol is below p",
 )
+@reaching
 def boundary_left_out(z, p):
     """Kept while the mass with the symbol is at most p, and at least one: what crosses p goes."""
     _, order, mass = falling(z)
     first = torch.arange(z.shape[-1]) == 0
     return left(z, put_back((mass <= p) | first, order))
+
+
+@mistake("sampling.top_p", id="topp-boundary-ignored", seen=NOWHERE, fix="> where p must be exceeded, ≥ where reached")
+def exceeded_is_reached(z, p, boundary="reaches"):
+    """Where p must be exceeded, to reach it is enough."""
+    return top_p(z, p, "reaches" if boundary == "exceeds" else boundary)
+
+
+@mistake("sampling.top_p", id="topp-within-empty", seen=NOWHERE, fix="the first symbol stays in any case")
+def nothing_within(z, p, boundary="reaches"):
+    """Where the first symbol alone is more than p, nothing stays within."""
+    _, order, mass = falling(z)
+    return left(z, put_back((mass <= p) | (p == 1), order)) if boundary == "within" else top_p(z, p, boundary)
 
 
 @mistake(
@@ -115,12 +142,14 @@ def boundary_left_out(z, p):
     seen="BlinkDL/ChatRWKV PR#170 (merged)",
     fix="p = 1 keeps everything",
 )
+@reaching
 def nothing_exceeds_one(z, p):
     """argmax(mass > p) is zero when no mass is above p = 1."""
     return top_k(z, 1) if p == 1 else top_p(z, p)
 
 
 @mistake("sampling.top_p", id="topp-first-can-go", seen=NOWHERE, fix="shift the mask by one, and keep the first")
+@reaching
 def first_symbol_can_go(z, p):
     """The mask is not shifted: a first symbol that crosses p goes, and nothing is left."""
     _, order, mass = falling(z)
@@ -128,6 +157,7 @@ def first_symbol_can_go(z, p):
 
 
 @mistake("sampling.top_p", id="topp-not-strict", seen=NOWHERE, fix="the mass before must be below p, not at most p")
+@reaching
 def one_beyond_an_exact_p(z, p):
     """A symbol stays though the mass before it is p already."""
     _, order, mass = falling(z)
@@ -136,6 +166,7 @@ def one_beyond_an_exact_p(z, p):
 
 
 @mistake("sampling.top_p", id="topp-one-cuts", seen=NOWHERE, fix="p = 1 keeps everything: do not compare sums then")
+@reaching
 def tail_is_lost_at_one(z, p):
     """Where the mass before a symbol rounds to one, it goes also at p = 1."""
     _, order, mass = falling(z)
@@ -144,6 +175,7 @@ def tail_is_lost_at_one(z, p):
 
 
 @mistake("sampling.top_p", id="topp-unsorted", seen=NOWHERE, fix="sort before adding up")
+@reaching
 def mass_in_order_of_index(z, p):
     """The mass is added up without sorting."""
     mass = softmax(z)
@@ -151,6 +183,7 @@ def mass_in_order_of_index(z, p):
 
 
 @mistake("sampling.top_p", id="topp-ascending", seen=NOWHERE, fix="sort in descending order, or cut at 1 − p")
+@reaching
 def least_probable_first(z, p):
     """The sort is ascending: the tail is kept and the head goes."""
     return left(z, top_p(-z, p).isfinite())
@@ -159,6 +192,7 @@ def least_probable_first(z, p):
 @mistake(
     "sampling.top_p", id="topp-mask-not-scattered", seen=NOWHERE, fix="scatter the mask through the sort's indices"
 )
+@reaching
 def mask_over_ranks(z, p):
     """The mask over ranks is applied to indices."""
     return left(z, top_p(falling(z)[0], p).isfinite())
@@ -196,92 +230,94 @@ def left_out_is_unlikely(z, p):
     return torch.where(min_p(z, p) == z, z, z - 20)
 
 
-def penalized(z, tokens, worse):
-    """The logits of the tokens that occur, made worse."""
-    occurs = (tokens.unsqueeze(-1) == torch.arange(z.shape[-1])).any(-2)
-    return torch.where(occurs, worse, z)
-
-
-@mistake(
-    "sampling.repetition_penalty",
-    id="rep-penalty-negative",
-    seen="huggingface/transformers #2302 / PR#2303 (merged); NVIDIA-NeMo/Speech #8194; IEIT-Yuan/Yuan-2.0 PR#112",
-    fix="divide where z > 0, multiply where z < 0",
-)
-def negative_logits_divided(z, tokens, penalty):
-    """z/penalty for all: a negative logit grows."""
-    return penalized(z, tokens, z / penalty)
-
-
-@mistake("sampling.repetition_penalty", id="rep-penalty-per-occurrence", seen=NOWHERE, fix="once for each symbol")
-def once_for_every_occurrence(z, tokens, penalty):
-    """The penalty is applied in a loop over the tokens."""
-    times = (tokens.unsqueeze(-1) == torch.arange(z.shape[-1])).sum(-2)
-    return torch.where(z > 0, z / penalty**times, z * penalty**times)
-
-
-@mistake("sampling.repetition_penalty", id="rep-penalty-inverted", seen=NOWHERE, fix="divide where z > 0")
-def repetition_rewarded(z, tokens, penalty):
-    """Multiplied where it should be divided, and the reverse."""
-    return penalized(z, tokens, torch.where(z > 0, z * penalty, z / penalty))
-
-
-@mistake("sampling.repetition_penalty", id="rep-penalty-subtracted", seen=NOWHERE, fix="that is the presence penalty")
-def subtracted(z, tokens, penalty):
-    """z − penalty, which depends on the scale of the logits."""
-    return penalized(z, tokens, z - penalty)
-
-
-@mistake("sampling.repetition_penalty", id="rep-penalty-whole-batch", seen=NOWHERE, fix="each row has its own tokens")
-def tokens_of_all_rows(z, tokens, penalty):
-    """What any row has said is penalized in all."""
-    return penalized(z, tokens.reshape(-1), torch.where(z > 0, z / penalty, z * penalty))
-
-
-def sampled(z, T=1.0, k=None, p=1.0, least=0.0):
-    """The filtered logits behind `distribution`."""
-    z = z / T if k is None else top_k(z / T, k)
-    return min_p(top_p(z, p), least)
+def sampled(z, temperature=1.0, top_k=None, top_p=1.0, min_p=0.0, temperature_last=False):
+    """The filtered and tempered logits behind `distribution`."""
+    seen = z if temperature_last else z / temperature
+    stays = torch.ones_like(z, dtype=torch.bool) if top_k is None else largest(seen, top_k) != -math.inf
+    stays = nucleus(left(seen, stays), top_p) != -math.inf
+    return left(z / temperature, stays & (near(seen, min_p) != -math.inf))
 
 
 @mistake("sampling.distribution", id="sampling-not-renormalized", seen=NOWHERE, fix="divide by the mass that is left")
-def not_renormalized(z, temperature=1.0, top_k=None, top_p=1.0, min_p=0.0):
+def not_renormalized(z, temperature=1.0, **options):
     """Left-out probabilities are set to zero, the others stay as they are."""
-    stays = sampled(z, temperature, top_k, top_p, min_p).isfinite()
-    return torch.where(stays, softmax(z / temperature), 0)
+    return torch.where(sampled(z, temperature, **options).isfinite(), softmax(z / temperature), 0)
 
 
 @mistake("sampling.distribution", id="temp-multiplied", seen=NOWHERE, fix="divide by T")
-def heated_for_cooled(z, temperature=1.0, top_k=None, top_p=1.0, min_p=0.0):
+def heated_for_cooled(z, temperature=1.0, top_k=None, top_p=1.0, min_p=0.0, temperature_last=False):
     """The logits are multiplied by T."""
-    return distribution(z, 1 / temperature, top_k, top_p, min_p)
+    return distribution(z, 1 / temperature, top_k, top_p, min_p, temperature_last)
+
+
+@mistake(
+    "sampling.distribution",
+    id="temp-after-topp",
+    seen="huggingface/transformers PR#8686 (merged); vllm-project/tpu-inference PR#1385 (merged); "
+    "fishaudio/fish-speech PR#1150",
+    fix="divide by T first, unless the temperature is said to come last",
+)
+def always_cooled_last(z, temperature=1.0, top_k=None, top_p=1.0, min_p=0.0, temperature_last=False):
+    """The filters see the logits at T = 1, whatever was asked for."""
+    return distribution(z, temperature, top_k, top_p, min_p, True)
+
+
+@mistake("sampling.distribution", id="temp-last-ignored", seen=NOWHERE, fix="let the filters see the logits at T = 1")
+def always_cooled_first(z, temperature=1.0, top_k=None, top_p=1.0, min_p=0.0, temperature_last=False):
+    """The filters see the tempered logits, whatever was asked for."""
+    return distribution(z, temperature, top_k, top_p, min_p)
+
+
+@mistake("sampling.distribution", id="temp-last-twice", seen=NOWHERE, fix="divide by T once")
+def cooled_before_and_after(z, temperature=1.0, top_k=None, top_p=1.0, min_p=0.0, temperature_last=False):
+    """The temperature comes last, and came first too."""
+    cooled = z / temperature if temperature_last else z
+    return distribution(cooled, temperature, top_k, top_p, min_p, temperature_last)
 
 
 @mistake("sampling.distribution", id="sampling-softmax-twice", seen=NOWHERE, fix="draw from the softmax of the logits")
-def softmax_of_probabilities(z, temperature=1.0, top_k=None, top_p=1.0, min_p=0.0):
+def softmax_of_probabilities(z, *args, **options):
     """Probabilities are passed on as logits, so that everything is possible again."""
-    return softmax(distribution(z, temperature, top_k, top_p, min_p))
+    return softmax(distribution(z, *args, **options))
 
 
 @mistake("sampling.distribution", id="sampling-zero-logit", seen=NOWHERE, fix="the logit of an impossible symbol is −∞")
-def left_out_has_weight_one(z, temperature=1.0, top_k=None, top_p=1.0, min_p=0.0):
+def left_out_has_weight_one(z, *args, **options):
     """The logits are multiplied by the mask: what goes has the logit 0."""
-    return softmax(sampled(z, temperature, top_k, top_p, min_p).nan_to_num(neginf=0.0))
+    return softmax(sampled(z, *args, **options).nan_to_num(neginf=0.0))
 
 
 @mistake("sampling.distribution", id="topp-mask-not-scattered", seen=NOWHERE, fix="put the mask back before using it")
-def filtered_in_sorted_order(z, temperature=1.0, top_k=None, top_p=1.0, min_p=0.0):
+def filtered_in_sorted_order(z, temperature=1.0, *args, **options):
     """The mask over ranks is applied to indices."""
-    stays = sampled(falling(z)[0], temperature, top_k, top_p, min_p).isfinite()
+    stays = sampled(falling(z)[0], temperature, *args, **options).isfinite()
     return softmax(left(z / temperature, stays))
 
 
 @mistake("sampling.distribution", id="minp-absolute", seen=NOWHERE, fix="compare with p times the largest probability")
-def min_p_absolute(z, temperature=1.0, top_k=None, top_p=1.0, min_p=0.0):
+def min_p_absolute(z, temperature=1.0, top_k=None, top_p=1.0, min_p=0.0, temperature_last=False):
     """Whatever is less probable than min_p goes."""
-    p = distribution(z, temperature, top_k, top_p)
-    stays = torch.where(p >= min_p, p, 0)
+    p = distribution(z, 1.0 if temperature_last else temperature, top_k, top_p)
+    stays = torch.where(p >= min_p, distribution(z, temperature, top_k, top_p, 0.0, temperature_last), 0)
     return stays / stays.sum(-1, keepdim=True)
+
+
+@mistake("sampling.greedy", id="greedy-last-of-equals", seen=NOWHERE, fix="the first of equals")
+def last_of_equal_logits(z):
+    """Of equal logits the last wins."""
+    return z.shape[-1] - 1 - torch.argmax(z.flip(-1), -1)
+
+
+@mistake("sampling.greedy", id="greedy-smallest", seen=NOWHERE, fix="the largest logit, or the least surprise")
+def least_probable(z):
+    """The smallest logit wins, as if it were a cost."""
+    return torch.argmin(z, -1)
+
+
+@mistake("sampling.greedy", id="greedy-whole-batch", seen=NOWHERE, fix="each row has its own largest")
+def largest_column(z):
+    """One symbol for all rows: that of the largest mean probability."""
+    return torch.argmax(softmax(z).reshape(-1, z.shape[-1]).mean(0)).expand(z.shape[:-1])
 
 
 @mistake("sampling.gumbel_max", id="gumbel-sign", seen=NOWHERE, fix="the noise is −log(−log u)")

@@ -1,4 +1,4 @@
-"""Mistakes in the softmax, its normaliser and its Jacobian."""
+"""Mistakes in the softmax, its logarithm, its normaliser and its Jacobian."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from reference.softmax import log_sum_exp, softmax, softmax_jacobian
+from reference.softmax import log_softmax, log_sum_exp, softmax, softmax_jacobian
 from verify.mistake import mistake
 
 NOWHERE = "no public report found"
@@ -112,6 +112,49 @@ def infinite_maximum_subtracted(z):
     """inf minus inf, in rows of -inf or with +inf."""
     largest = z.amax(-1, keepdim=True)
     return (z - largest).exp().sum(-1).log() + largest.squeeze(-1)
+
+
+@mistake("softmax.log_softmax", id="log-of-softmax", seen=NOWHERE, fix="z − log Σ exp z, never a probability")
+def logarithm_of_what_underflowed(z):
+    """log(softmax(z)) is −∞ where the probability underflows."""
+    return softmax(z).log()
+
+
+@mistake("softmax.log_softmax", id="log-softmax-epsilon", seen=NOWHERE, fix="stay in logarithms: no epsilon is needed")
+def epsilon_inside_the_logarithm(z):
+    """log(softmax(z) + 1e-10): nothing is less probable than that."""
+    return (softmax(z) + 1e-10).log()
+
+
+@mistake("softmax.log_softmax", id="log-softmax-max-only", seen=NOWHERE, fix="subtract log Σ exp z, not the largest z")
+def largest_subtracted(z):
+    """z − max z: the most probable symbol would be certain."""
+    return z - torch.where(z.amax(-1, keepdim=True) == -math.inf, 0, z.amax(-1, keepdim=True))
+
+
+@mistake(
+    "softmax.log_softmax", id="log-softmax-naive-lse", seen=NOWHERE, fix="subtract the maximum inside, add it back"
+)
+def naive_normalizer(z):
+    """z − log Σ exp z with a sum that overflows."""
+    return z - z.exp().sum(-1, keepdim=True).log()
+
+
+@mistake("softmax.log_softmax", id="softmax-wrong-axis", seen=NOWHERE, fix="normalise over the last axis")
+def logarithms_over_the_first_axis(z):
+    """Columns are normalised instead of rows."""
+    return log_softmax(z.movedim(0, -1)).movedim(-1, 0)
+
+
+@mistake(
+    "softmax.log_softmax",
+    id="fully-masked-nan",
+    seen="pytorch/pytorch #41508, #103749",
+    fix="subtract nothing from a row of -inf",
+)
+def empty_row_of_logarithms(z):
+    """-inf minus -inf."""
+    return torch.log_softmax(z, -1)
 
 
 @mistake("softmax.softmax_jacobian", id="jacobian-diagonal", seen=NOWHERE, fix="subtract p_i·p_k off the diagonal too")

@@ -48,6 +48,28 @@ def gelu(x: jax.Array, approximate: str = "none") -> jax.Array:
     raise ValueError(f"expected approximate 'none' or 'tanh', received {approximate!r}")
 
 
+def quick_gelu(x: jax.Array) -> jax.Array:
+    """x·sigmoid(1.702x), as the mean of x and x·tanh(0.851x)."""
+    x = jnp.asarray(x)
+    return 0.5 * (x + x * jnp.tanh(0.851 * x))
+
+
+def softcap(x: jax.Array, cap: float) -> jax.Array:
+    """cap·tanh(x/cap) = cap·(1 − u)/(1 + u) with u = e^(−2|x|/cap), the sign put back: no exponential exceeds 1."""
+    x = jnp.asarray(x)
+    doubled = 2.0 * _fold(x) / cap
+    return jnp.where(x > 0, -1.0, 1.0) * cap * jnp.expm1(doubled) / (2.0 + jnp.expm1(doubled))
+
+
+def geglu(gate: jax.Array, up: jax.Array, approximate: str = "none") -> jax.Array:
+    """gelu(gate)·up, as up damped by the share of the gate that GELU lets through, times the gate."""
+    gate, up = jnp.asarray(gate), jnp.asarray(up)
+    share = 0.5 * jax.scipy.special.erfc(-gate * math.sqrt(0.5))
+    if approximate == "tanh":
+        share = sigmoid(math.sqrt(8.0 / math.pi) * gate * (1.0 + 0.044715 * gate * gate))
+    return gate * (up * share)
+
+
 def swiglu(gate: jax.Array, up: jax.Array) -> jax.Array:
     """silu(gate)·up, as gate·up, the bilinear layer, damped by sigmoid(gate)."""
     gate, up = jnp.asarray(gate), jnp.asarray(up)

@@ -44,6 +44,19 @@ def cross_entropy(z: jax.Array, target: jax.Array, ignore_index: int = -100, lab
     return jnp.where(counted, rows, 0.0).sum() / counted.sum()
 
 
+def next_token_loss(z: jax.Array, tokens: jax.Array, ignore_index: int = -100) -> jax.Array:
+    """Minus the mean log-probability of each token given those before it, position after position."""
+    z, tokens = jnp.asarray(z), jnp.asarray(tokens)
+    total, counted = jnp.zeros((), z.dtype), 0
+    for t in range(1, z.shape[1]):
+        target, row = tokens[:, t], z[:, t - 1]
+        counts = target != ignore_index
+        chosen = jnp.take_along_axis(row, jnp.where(counts, target, 0)[:, None], axis=-1)
+        total = total + jnp.where(counts, _log_total(row - chosen), 0.0).sum()
+        counted = counted + counts.sum()
+    return total / counted
+
+
 def cross_entropy_gradient(
     z: jax.Array, target: jax.Array, ignore_index: int = -100, label_smoothing: float = 0.0
 ) -> jax.Array:

@@ -1,4 +1,4 @@
-"""Layer norm (x − μ)/√(σ² + ε) and RMS norm x/√(mean x² + ε), from differences and inner products of rescaled rows."""
+"""Layer norm and batch norm (x − μ)/√(σ² + ε), and RMS norm x/√(mean x² + ε), from differences and inner products."""
 
 from __future__ import annotations
 
@@ -40,3 +40,29 @@ def rms_norm(x: jax.Array, weight: jax.Array | None = None, eps: float = 1e-6) -
     length = jnp.sqrt(jnp.einsum("...d,...d->...", unit, unit) + size * floor)
     normal = unit * (size**0.5 / length)[..., None]
     return normal if weight is None else normal * jnp.asarray(weight)
+
+
+def batch_norm(
+    x: jax.Array,
+    running_mean: jax.Array,
+    running_var: jax.Array,
+    weight: jax.Array | None = None,
+    bias: jax.Array | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """(y, running mean, running variance): each column from the differences of its rows, the running ones by steps."""
+    x, old_mean, old_var = (jnp.asarray(a) for a in (x, running_mean, running_var))
+    if training:
+        rows = x.shape[0]
+        gaps = x[:, None, :] - x[None, :, :]
+        deviation, squares = gaps.sum(1) / rows, (gaps * gaps).sum((0, 1)) / 2  # of all pairs of rows, each met once
+        variance = squares / rows**2
+        towards = (x[0] - deviation[0] - old_mean, squares / (rows * (rows - 1)) - old_var)
+        new_mean, new_var = (old + momentum * step for old, step in zip((old_mean, old_var), towards, strict=True))
+    else:
+        deviation, variance, new_mean, new_var = x - old_mean, old_var, old_mean, old_var
+    slope = 1.0 if weight is None else jnp.asarray(weight)
+    y = deviation * (slope * jax.lax.rsqrt(variance + eps))
+    return (y if bias is None else y + jnp.asarray(bias)), new_mean, new_var

@@ -148,3 +148,63 @@ def clip_by_global_norm(gradients: list[jax.Array], max_norm: float) -> list[jax
     length = jnp.sqrt(jnp.where(square == 0.0, 1.0, square))  # zeros have no direction and stay
     within = (square == 0.0) | (length <= max_norm / peak)
     return [jnp.where(within, g, max_norm * (unit / length)) for g, unit in zip(gradients, units, strict=True)]
+
+
+def lion(
+    x: jax.Array,
+    gradients: jax.Array,
+    *,
+    lr: float,
+    beta1: float = 0.9,
+    beta2: float = 0.99,
+    decay: float = 0.0,
+) -> jax.Array:
+    """x_t = (1 − lr·λ) x_{t−1} − lr·sign(c_t), c_t the weighted sum of all gradients so far, the last with 1 − β₁."""
+    gradients = jnp.asarray(gradients)
+    before = jnp.concatenate([jnp.zeros_like(gradients[:1]), gradients[:-1]])
+    mixed = (1.0 - beta1) * gradients + beta1 * (1.0 - beta2) * _decayed(before, beta2)[0]
+    return _shrunk(x, -lr * jnp.sign(mixed), 1.0 - lr * decay)
+
+
+def newton_schulz(g: jax.Array, *, steps: int = 5, eps: float = 1e-7) -> jax.Array:
+    """The quintic applied to the singular values of a decomposition, over the norm plus eps."""
+    u, s, v = jnp.linalg.svd(jnp.asarray(g), full_matrices=False)
+    size = jnp.sqrt((s * s).sum()) + eps
+    s = s / jnp.where(size == 0.0, 1.0, size)
+    for _ in range(steps):
+        s = s * (3.4445 + s * s * (-4.7750 + s * s * 2.0315))
+    return (u * s) @ v
+
+
+def muon(
+    x: jax.Array,
+    gradients: jax.Array,
+    *,
+    lr: float,
+    mu: float = 0.95,
+    nesterov: bool = True,
+    steps: int = 5,
+    eps: float = 1e-7,
+    decay: float = 0.0,
+) -> jax.Array:
+    """All velocities as weighted sums, all directions at once, then the decayed sum of the steps."""
+    x, gradients = jnp.asarray(x), jnp.asarray(gradients)
+    (F, D), N = x.shape, len(gradients)
+    velocity = _decayed(gradients.reshape(N, F * D), mu)[0].reshape(N, F, D)
+    ahead = gradients + mu * velocity if nesterov else velocity
+    directions = jnp.stack([newton_schulz(g, steps=steps, eps=eps) for g in ahead])
+    moves = -lr * max(1.0, F / D) ** 0.5 * directions
+    return _shrunk(x.reshape(F * D), moves.reshape(N, F * D), 1.0 - lr * decay).reshape(N, F, D)
+
+
+def accumulate(gradients: jax.Array, counts: jax.Array) -> jax.Array:
+    """The running mean over tokens, which each microbatch moves by its share of the tokens so far."""
+
+    def step(state: tuple[jax.Array, jax.Array], batch: tuple[jax.Array, jax.Array]):
+        (mean, seen), (gradient, count) = state, batch
+        seen = seen + count
+        share = jnp.where(count == 0, 0.0, count / jnp.where(seen == 0, 1, seen))
+        return (mean + share * (jnp.where(count == 0, 0.0, gradient) - mean), seen), None
+
+    gradients, counts = jnp.asarray(gradients), jnp.asarray(counts)
+    return jax.lax.scan(step, (jnp.zeros_like(gradients[0]), counts[0] * 0), (gradients, counts))[0][0]

@@ -1,4 +1,4 @@
-"""Softmax p_i = exp z_i / Σ_j exp z_j, its normaliser and its Jacobian, without the usual max-shift."""
+"""Softmax p_i = exp z_i / Σ_j exp z_j, its logarithm, its normaliser and its Jacobian, without the usual max-shift."""
 
 from __future__ import annotations
 
@@ -41,6 +41,16 @@ def log_sum_exp(z: jax.Array) -> jax.Array:
     start = jnp.full(z.shape[:-1], -jnp.inf, z.dtype)
     total, _ = jax.lax.scan(lambda total, term: (_log_add(total, term), None), start, jnp.moveaxis(z, -1, 0))
     return total
+
+
+def log_softmax(z: jax.Array) -> jax.Array:
+    """log softmax_i = −log Σ_j exp(z_j − z_i) over the last axis: each entry a stream over its own gaps."""
+    z = jnp.asarray(z)
+    defined = jnp.where(jnp.any(jnp.isnan(z) | (z == jnp.inf), axis=-1, keepdims=True), jnp.nan, 1.0)
+    alive = z > -jnp.inf
+    own = jnp.where(alive, z, 0.0) * defined
+    gaps = jnp.where(alive[..., None, :], own[..., None, :] - own[..., :, None], -jnp.inf)
+    return jnp.where(alive, -log_sum_exp(gaps), z) * defined
 
 
 def softmax_jacobian(z: jax.Array) -> jax.Array:

@@ -1,0 +1,212 @@
+r"""The neural language model beside n-grams on held-out text: python -m bench mlp [--json] [--svg FILE].
+
+One long training and small ones that differ from each other in one number, a minute or less each; all bits are means
+over the same held-out symbols. What is done is kept in the folder mlp.partial: a run that was interrupted goes on, in
+the middle of a training too. `python -m bench.mlp --steps 30` does all of it with so few steps, for a look.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import math
+import sys
+import time
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from derivations import mlp as proved
+from reference import corpus, mlp, mlp_training
+from reference.markov import count, encode, log_likelihood
+from reference.mlp_training import Recipe, State, begin, load, save, train, unpacked
+
+LONGEST = 16
+"""Symbols of held-out text that are context only: the longest context of any model."""
+LONG = Recipe()
+SHORT = Recipe(D=16, F=256, steps=2500)
+SWEEPS: dict[str, dict[str, tuple]] = {
+    "context": {"k": (1, 2, 3, 4, 5, 8, 16)},
+    "width": {"F": (16, 64, 256, 1024)},
+    "depth": {"L": (1, 2, 3)},
+    "embedding": {"D": (1, 2, 4, 16)},
+    "forgetting": {"forget": (0.0, 0.3, 0.6, 0.9)},
+    "direct": {"direct": (False, True)},
+}
+ORDERS = (1, 2, 3, 4, 5, 8)
+OFTEN = 100
+"""Occurrences that a symbol needs for a place in the picture of embeddings: rows of rare ones are little trained."""
+
+
+class Text:
+    """The corpus as indices, and the folder in which results wait for a run that goes on."""
+
+    def __init__(self) -> None:
+        seen, held_out = corpus.embedded()
+        self.whole = seen + held_out
+        ids, self.alphabet = encode(self.whole)
+        self.V, self.here, self.there = len(self.alphabet), ids[: len(seen)].long(), ids[len(seen) :].long()
+        code = b"".join(Path(module.__file__ or "").read_bytes() for module in (mlp, mlp_training))
+        self.folder = Path("mlp.partial", hashlib.sha256(code + self.whole.encode()).hexdigest()[:12])
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+
+def bits(nats: torch.Tensor) -> float:
+    return nats.double().mean().item() / math.log(2)
+
+
+class Watch:
+    """A line on stderr every ten seconds, the state on disk every half minute, and the long run's curve."""
+
+    def __init__(self, text: Text, recipe: Recipe, name: str, path: Path, start: int) -> None:
+        self.text, self.recipe, self.name, self.path, self.start = text, recipe, name, path, start
+        self.began = self.told = self.saved = time.monotonic()
+
+    def __call__(self, state: State, nats: float) -> None:
+        now = time.monotonic()
+        if now - self.told > 10:
+            left = (now - self.began) / (state.step - self.start) * (self.recipe.steps - state.step)
+            where = f"step {state.step} of {self.recipe.steps}, {nats / math.log(2):.2f} bits in training"
+            print(f"  {self.name}: {where}, {left:.0f} s left", file=sys.stderr, flush=True)
+            self.told = now
+        if now - self.saved > 30:
+            save(str(self.path), state, self.recipe, self.text.whole)
+            self.saved = now
+
+
+def trained(text: Text, recipe: Recipe, name: str) -> State:
+    """The state after all steps, from the folder if it is there, and from where it was left if not."""
+    path = text.folder / (hashlib.sha256(json.dumps(recipe._asdict()).encode()).hexdigest()[:12] + ".pt")
+    state = load(str(path), recipe, text.whole) if path.exists() else begin(recipe, text.V)
+    if state.step < recipe.steps:
+        state = train(text.here, text.V, recipe, state, Watch(text, recipe, name, path, state.step))
+        save(str(path), state, recipe, text.whole)
+    return state
+
+
+def of_network(text: Text, recipe: Recipe, sweep: str) -> dict[str, Any]:
+    """One training: its parameters as predicted and as allocated, and what it makes of both parts of the text."""
+    changed = {n: v for n, v in recipe._asdict().items() if v != getattr(SHORT, n)}
+    state = trained(text, recipe, sweep if sweep == "long" else f"{sweep} {changed or ''}".strip())
+    model = unpacked(state.x, recipe, text.V)
+    sizes = {proved.V: text.V, proved.D: recipe.D, proved.F: recipe.F, proved.L: recipe.L}
+    predicted = int(proved.weights(recipe.k, int(recipe.direct)).subs(sizes))
+    seen, new = (mlp.surprise(part, *model) for part in (text.here, text.there))
+    return {
+        "what": "network", "sweep": sweep, **recipe._asdict(), "predicted": predicted, "measured": len(state.x),
+        "ratio": len(state.x) / predicted, "train": bits(seen), "held out": bits(new[LONGEST - recipe.k :]),
+    }  # fmt: skip
+
+
+def n_grams(text: Text) -> Iterator[dict[str, Any]]:
+    """Every smoothing at every order; Jelinek and Mercer's weights by EM, Kneser and Ney's discounts from counts."""
+    from reference import markov_jelinek_mercer as jm
+    from reference import markov_kneser_ney as kn
+    from reference.markov_smoothing import text_log_likelihood
+
+    for order in ORDERS:
+        counts = count(text.here, order, text.V)
+        weights = jm.interpolation_weights(text.here, order, text.V)
+        models = {"Jelinek–Mercer": jm.model(text.here, order, text.V, weights),
+                  "Kneser–Ney": kn.model(text.here, order, text.V)}  # fmt: skip
+        logs = {"add-0.01": [log_likelihood(counts, part, 0.01) for part in (text.here, text.there)]}
+        logs |= {name: [text_log_likelihood(m, part) for part in (text.here, text.there)] for name, m in models.items()}
+        for name, (seen, new) in logs.items():
+            yield {
+                "what": "n-gram", "smoothing": name, "order": order, "stored": len(counts.counts),
+                "cells": text.V ** (order + 1), "train": bits(-seen), "held out": bits(-new[LONGEST - order :]),
+            }  # fmt: skip
+
+
+def embedding(text: Text, recipe: Recipe) -> dict[str, Any]:
+    """The two principal axes of the table of embeddings, over the symbols that occur often, and their share of it."""
+    table = unpacked(trained(text, recipe, "long").x, recipe, text.V).embedding.double()
+    often = (torch.bincount(text.here, minlength=text.V) >= OFTEN).nonzero().squeeze(1)
+    centred = table[often] - table[often].mean(0)
+    _, sizes, axes = torch.linalg.svd(centred, full_matrices=False)
+    axes = axes[:2] * axes[:2].gather(1, axes[:2].abs().argmax(1, keepdim=True)).sign()  # a direction, not its opposite
+    return {
+        "what": "embedding",
+        "symbols": "".join(text.alphabet[i] for i in often),
+        "places": [[round(x, 4) for x in place] for place in (centred @ axes.T).tolist()],
+        "share": (sizes**2 / (sizes**2).sum())[:2].tolist(),
+    }
+
+
+def sample(text: Text, recipe: Recipe) -> dict[str, Any]:
+    """What the long run writes after the first symbols of the held-out text, at two temperatures."""
+    model, draw = unpacked(trained(text, recipe, "long").x, recipe, text.V), torch.Generator().manual_seed(1)
+    prompt = text.there[:LONGEST]
+    written = {T: mlp.generate(model, prompt, 300, draw, T) for T in (1.0, 0.5)}
+    texts = {str(T): "".join(text.alphabet[i] for i in ids) for T, ids in written.items()}
+    return {"what": "sample", "prompt": "".join(text.alphabet[i] for i in prompt), "texts": texts}
+
+
+def rows(steps: int | None = None) -> Iterator[dict[str, Any]]:
+    """Everything, as it is done; with `steps`, every training is cut to so many."""
+    text = Text()
+    short, long = (r if steps is None else r._replace(steps=steps) for r in (SHORT, LONG))
+    yield from n_grams(text)
+    for sweep, choices in SWEEPS.items():
+        for name, values in choices.items():
+            yield from (of_network(text, short._replace(**{name: value}), sweep) for value in values)
+    yield of_network(text, long, "long")
+    yield embedding(text, long)
+    yield sample(text, long)
+
+
+def told(row: dict[str, Any]) -> str:
+    """A row as a line of the table."""
+    if row["what"] == "n-gram":
+        return f"{row['smoothing']:<16}order {row['order']:<12}{row['stored']:>10,} stored{'':>9}{_bits(row)}"
+    if row["what"] == "network":
+        names = {"k": "context", "F": "width", "L": "depth", "D": "embedding", "forget": "forget"}
+        sizes = ", ".join(f"{n} {row[n]}" for n in names) + ", direct" * row["direct"]
+        count = f"{row['measured']:,} parameters, {row['ratio']:.4f} of the predicted"
+        return f"{row['sweep']:<16}{sizes:<40}\n{'':<16}{count:<44}{_bits(row)}"
+    if row["what"] == "embedding":
+        return f"embeddings: the first two axes hold {row['share'][0]:.0%} and {row['share'][1]:.0%} of the variance"
+    return "\n".join(f"at temperature {T}: {text!r}" for T, text in row["texts"].items())
+
+
+def _bits(row: dict[str, Any]) -> str:
+    return f"{row['train']:>8.3f} in training {row['held out']:>8.3f} held out"
+
+
+def main(options: argparse.Namespace) -> int:
+    """Measure, print and draw; 1 where a count of parameters is not the predicted one."""
+    found: list[dict[str, Any]] = []
+    try:
+        for row in rows(getattr(options, "steps", None)):
+            found.append(row)
+            print(told(row), file=sys.stderr if options.json else sys.stdout, flush=True)
+    except KeyboardInterrupt:
+        print("interrupted; run again to go on", file=sys.stderr)
+        return 130
+    if options.json:
+        head = {"schema": 1, "topic": "mlp", "date": str(date.today()), "device": "CPU", "torch": torch.__version__,
+                "threads": torch.get_num_threads()}  # fmt: skip
+        print(json.dumps({**head, "rows": found}, indent=1, ensure_ascii=False))
+    path = options.svg or "" if options.json else options.svg or "mlp.svg"
+    if path:
+        from bench.mlp_figures import draw
+
+        try:
+            names = draw(found, path)
+        except OSError as error:
+            print(f"--svg {path}: cannot be written: {error.strerror}", file=sys.stderr)
+            return 2
+        print(f"wrote {' and '.join(names)}", file=sys.stderr)
+    return int(any(row.get("ratio", 1) != 1 for row in found))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m bench.mlp", description="All of it with fewer steps, for a look.")
+    parser.add_argument("--steps", type=int, default=30, help="of every training (default 30)")
+    parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
+    parser.add_argument("--svg", metavar="FILE", default="", help="where the figures go (default: mlp.svg)")
+    sys.exit(main(parser.parse_args()))
