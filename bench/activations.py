@@ -37,7 +37,7 @@ FUNCTIONS: dict[str, tuple[Callable[[torch.Tensor], torch.Tensor], Callable[[tor
     f"softcap {CAP:g}": (partial(softcap, cap=CAP), lambda x: 1 - (softcap(x, CAP) / CAP) ** 2),
 }
 """Each function, and its slope as the claims have it."""
-FORMS = {
+FORMS: dict[str, tuple[Any, float]] = {
     "tanh form": (partial(gelu, approximate="tanh"), 4.74e-4),
     "quick form": (quick_gelu, 0.0204),
 }
@@ -56,9 +56,9 @@ def rows() -> Iterator[dict[str, Any]]:
     for name, (form, bound) in FORMS.items():
         apart = (form(FINE) - gelu(FINE)).abs()
         worst = int(apart.argmax())
-        at, value, measured = float(FINE[worst].abs()), float(gelu(FINE)[worst]), float(apart[worst])
+        at, value, found = float(FINE[worst].abs()), float(gelu(FINE)[worst]), float(apart[worst])
         yield {"what": "distance from gelu", "of": name, "x": at, "value": value, "predicted": bound,
-               "measured": measured, "ratio": measured / bound}  # fmt: skip
+               "measured": found, "ratio": found / bound}  # fmt: skip
 
 
 def draw(rows: list[dict[str, Any]], path: str) -> None:

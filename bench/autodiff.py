@@ -225,7 +225,7 @@ def draw(found: list[dict[str, Any]], path: str) -> None:
     plot(axes[2], [{**r, **{k: r[k] / 1e6 for k in ("measured", "predicted")}} for r in of("bytes kept by a tape")])
     frame(axes[2], "layers", "megabytes, 32 rows of 64 numbers", title="what a tape keeps", zero=True)
     plot(axes[3], of("time of a step, micrograd over ours"))
-    frame(axes[3], "width", "times the time of ours", title="a training step in micrograd", log="xy", xticks=WIDTHS)
+    frame(axes[3], "width", "times the time of ours", title="a training step in micrograd", xticks=WIDTHS, zero=True)
     save(figure, path)
 
 

@@ -24,7 +24,9 @@ ORDERS = [  # temperature, top-k, top-p, min-p on these logits, and the weights 
     ((1.0, 2, 0.6, 0.0), [0, 0, 1, 0]),  # of the two left, 10 of 16 are enough for 0.6; before, it is 10 of 20
     ((1.0, None, 0.82, 0.2), [3, 0, 10, 6]),  # 0.5 + 0.3 + 0.15; without the 0.05, which is too little, two are enough
 ]
-AFTERWARDS = [  # the same with the temperature at the end, where the filters have looked at 3 : 1 : 10 : 6
+AFTERWARDS: list[
+    tuple[tuple, list[float]]
+] = [  # the same with the temperature at the end, where the filters have looked at 3 : 1 : 10 : 6
     ((0.5, None, 0.6, 0.0), [0, 0, 100, 36]),
     ((0.5, None, 1.0, 0.5), [0, 0, 100, 36]),
     ((2.0, 3, 0.8, 0.0), [0, 0, 10**0.5, 6**0.5]),  # 16 of 19 are enough for 0.8; at T = 2 it is 5.6 of 7.3

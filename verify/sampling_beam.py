@@ -53,8 +53,8 @@ def every_text(log_p, prompt, steps, end, alpha, penalty):
     """All complete texts with their scores, best first, of equal ones the first in lexicographic order."""
     texts = {tuple(y[: length(y, end)]) for y in itertools.product(range(len(log_p)), repeat=steps)}
     rows = [(log_probability(log_p, prompt, y) / divisor(len(y), alpha, penalty), y) for y in texts]
-    rows = sorted(((-score, [*y, *[end] * (steps - len(y))]) for score, y in rows if score > -math.inf))
-    return [y for _, y in rows], [-s for s, _ in rows]
+    best = sorted((-score, [*y, *[end] * (steps - len(y))]) for score, y in rows if score > -math.inf)
+    return [y for _, y in best], [-s for s, _ in best]
 
 
 def wide_beam_is_exhaustive(search, log_p, prompt, width, steps, end, alpha, penalty):

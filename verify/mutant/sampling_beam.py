@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 
@@ -23,7 +24,7 @@ def search(log_p, prompt, width, steps, end, alpha=0.0, penalty="power", *, leng
            stop=reached, room=lambda width, done: width, goes_on=False, last=True, tie=1):  # fmt: skip
     """Texts and scores; exchangeable: what counts as length, when to stop, how much room the incomplete ones have."""
     V, start = len(log_p), int(prompt[-1])
-    table, live, done = log_p.tolist(), [(0.0, ())], []
+    table, live, done = log_p.tolist(), list[Any]([(0.0, ())]), list[Any]()
     for t in range(1, steps + 1):
         grown = [(s + table[y[-1] if y else start][w], (*y, w)) for s, y in live for w in range(V)]
         grown = [(s, y) for s, y in grown if s > -math.inf]

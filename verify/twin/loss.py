@@ -47,7 +47,7 @@ def cross_entropy(z: jax.Array, target: jax.Array, ignore_index: int = -100, lab
 def next_token_loss(z: jax.Array, tokens: jax.Array, ignore_index: int = -100) -> jax.Array:
     """Minus the mean log-probability of each token given those before it, position after position."""
     z, tokens = jnp.asarray(z), jnp.asarray(tokens)
-    total, counted = jnp.zeros((), z.dtype), 0
+    total, counted = jnp.zeros((), z.dtype), jnp.zeros((), int)
     for t in range(1, z.shape[1]):
         target, row = tokens[:, t], z[:, t - 1]
         counts = target != ignore_index
