@@ -36,7 +36,7 @@ def quotient(after, before):
     },
 )
 def product_rule(slope=a * g + f * b):
-    """The quotient of a product fg is f'g + fg' and an error that vanishes with h and the errors r and s of the two."""
+    """The difference quotient of fg is f'g + fg' and an error that vanishes with h and those of f and g, r and s."""
     mixed = (a + r) * (b + s)
     error = f * s + g * r + h * mixed
     bound = (f**2 + g**2 + mixed**2) * (r**2 + s**2 + h**2)
@@ -62,7 +62,7 @@ def product_rule(slope=a * g + f * b):
     },
 )
 def quotient_rule(slope=(a * low - f * b) / low**2):
-    """The quotient of f/g is (f'g − fg')/g² and an error that vanishes with h and the errors r and s of the two."""
+    """The difference quotient of f/g is (f'g − fg')/g² and an error that vanishes with h, r and s, where g is not 0."""
     mixed = (a * low - f * b) * (b + s) / low
     error = low * r - f * s - h * mixed
     lagrange = (low * s + f * r) ** 2 + (low * h + mixed * r) ** 2 + (f * h - mixed * s) ** 2

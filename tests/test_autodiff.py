@@ -277,6 +277,14 @@ def test_the_code_takes_as_many_operations_as_the_derivation_counts(name):
     assert (len(there.names), len(again.names)) == (forward, back), (there.names, again.names)
 
 
+def test_what_the_bench_predicts_is_so():
+    """Bytes on a tape to the byte; operations of function and gradient below their bound, and not far."""
+    from bench.autodiff import of_gradients, of_tape
+
+    assert [r["ratio"] for r in of_tape()] == [1.0] * 7
+    assert all(r["measured"] <= r["predicted"] for r in of_gradients())
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [

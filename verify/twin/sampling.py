@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 
+@jax.jit
 def _beats(z: jax.Array) -> jax.Array:
     """Whether symbol j (last axis) stands before symbol i (the axis ahead of it): larger, or equal and earlier."""
     index = jnp.arange(z.shape[-1])
@@ -16,6 +18,7 @@ def _beats(z: jax.Array) -> jax.Array:
     return (other > own) | ((other == own) & (index < index[:, None]))
 
 
+@jax.jit
 def _weights(z: jax.Array) -> jax.Array:
     """exp(z − max z), to which the probabilities are proportional; nothing but zeros where all is impossible."""
     # The proportions do not depend on the maximum, which may therefore go undifferentiated.
@@ -23,6 +26,7 @@ def _weights(z: jax.Array) -> jax.Array:
     return jnp.exp(z - jnp.where(peak == -jnp.inf, 0.0, peak))
 
 
+@partial(jax.jit, static_argnames="boundary")
 def _within(weights: jax.Array, beats: jax.Array, p: float, boundary: str = "reaches") -> jax.Array:
     """Whether the symbol is among those that the share p takes, each mass before it a sum over pairs."""
     before = jnp.where(beats, weights[..., None, :], 0.0).sum(-1)
@@ -32,6 +36,7 @@ def _within(weights: jax.Array, beats: jax.Array, p: float, boundary: str = "rea
     return kept | (p == 1.0) | (~beats.any(-1) & (boundary == "within"))
 
 
+@jax.jit
 def _surprise(z: jax.Array) -> jax.Array:
     """−log softmax(z)_i = log Σ_j exp(z_j − z_i), from the gaps of each symbol to all; infinite where it cannot be."""
     gaps = jnp.where(z[..., None, :] == -jnp.inf, -jnp.inf, z[..., None, :] - z[..., :, None])
@@ -39,12 +44,14 @@ def _surprise(z: jax.Array) -> jax.Array:
     return jnp.where(z == -jnp.inf, jnp.inf, jnp.log(odds))
 
 
+@jax.jit
 def _certainty(z: jax.Array) -> jax.Array:
     """e^−H = Π p_i^p_i of the entropy H, as a product of powers."""
     p = jnp.exp(-_surprise(z))
     return jnp.prod(p**p, axis=-1, keepdims=True)
 
 
+@jax.jit
 def _undefined(z: jax.Array, bad: jax.Array) -> jax.Array:
     """The rows with anything bad in them made NaN; multiplying, unlike selecting, reaches the derivatives."""
     return z * jnp.where(bad.any(-1, keepdims=True), jnp.nan, 1.0)
@@ -88,6 +95,7 @@ def typical(z: jax.Array, p: float) -> jax.Array:
     return _undefined(jnp.where(_within(_weights(z), nearer, p), z, -jnp.inf), jnp.isnan(z) | (z == jnp.inf))
 
 
+@jax.jit
 def _likely(z: jax.Array, least: jax.Array | float) -> jax.Array:
     """The symbols of at least this probability, or beaten by none, the others −∞."""
     unbeaten = ~(z[..., None, :] > z[..., :, None]).any(-1)
