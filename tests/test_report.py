@@ -13,7 +13,8 @@ SEEN = set(
     re.findall(
         r"\\(?:[A-Za-z]+|\\)",
         r"\alpha \beta \delta \epsilon \eta \lambda \mu \pi \tau \theta \sigma \nu \gamma \rho \phi \xi \Phi "
-        r"\cdot \ell \cos \sin \log \sqrt \frac \sum \prod \partial \left \right \max \operatorname \text \quad \substack \le \leq \ge \geq \ne \\",
+        r"\cdot \ell \cos \sin \log \sqrt \frac \sum \prod "
+        r"\partial \left \right \max \operatorname \text \quad \substack \le \leq \ge \geq \ne \\",
     )
 )
 """Commands of LaTeX that were rendered and compared by eye; the converter mangles some others without a word."""
