@@ -33,11 +33,13 @@ SWEEPS: dict[str, dict[str, tuple]] = {
     "context": {"k": (1, 2, 3, 4, 5, 8, 16)},
     "width": {"F": (16, 64, 256, 1024)},
     "depth": {"L": (1, 2, 3)},
-    "embedding": {"D": (1, 2, 4, 16)},
+    "embedding": {"D": (1, 4, 16, 64)},
     "forgetting": {"forget": (0.0, 0.3, 0.6, 0.9)},
     "direct": {"direct": (False, True)},
 }
 ORDERS = (1, 2, 3, 4, 5, 8)
+PICTURED = 4
+"""Coordinates of the embeddings that are drawn: of so few, two axes show most."""
 OFTEN = 100
 """Occurrences that a symbol needs for a place in the picture of embeddings: rows of rare ones are little trained."""
 
@@ -123,14 +125,15 @@ def n_grams(text: Text) -> Iterator[dict[str, Any]]:
 
 
 def embedding(text: Text, recipe: Recipe) -> dict[str, Any]:
-    """The two principal axes of the table of embeddings, over the symbols that occur often, and their share of it."""
-    table = unpacked(trained(text, recipe, "long").x, recipe, text.V).embedding.double()
+    """The two principal axes of a table of embeddings, over the symbols that occur often, and their share of it."""
+    table = unpacked(trained(text, recipe, f"embedding of {recipe.D}").x, recipe, text.V).embedding.double()
     often = (torch.bincount(text.here, minlength=text.V) >= OFTEN).nonzero().squeeze(1)
     centred = table[often] - table[often].mean(0)
     _, sizes, axes = torch.linalg.svd(centred, full_matrices=False)
     axes = axes[:2] * axes[:2].gather(1, axes[:2].abs().argmax(1, keepdim=True)).sign()  # a direction, not its opposite
     return {
         "what": "embedding",
+        "D": recipe.D,
         "symbols": "".join(text.alphabet[i] for i in often),
         "places": [[round(x, 4) for x in place] for place in (centred @ axes.T).tolist()],
         "share": (sizes**2 / (sizes**2).sum())[:2].tolist(),
@@ -155,7 +158,7 @@ def rows(steps: int | None = None) -> Iterator[dict[str, Any]]:
         for name, values in choices.items():
             yield from (of_network(text, short._replace(**{name: value}), sweep) for value in values)
     yield of_network(text, long, "long")
-    yield embedding(text, long)
+    yield embedding(text, short._replace(D=PICTURED))
     yield sample(text, long)
 
 

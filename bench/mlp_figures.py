@@ -74,9 +74,8 @@ def multiples(rows: list[dict[str, Any]], path: str) -> None:
 def characters(row: dict[str, Any], path: str) -> None:
     """Every character at its place on the two principal axes of the table."""
     share = " and ".join(f"{x:.0%}" for x in row["share"])
-    figure, (ax,) = panels(
-        1, f"Embeddings of characters, first two principal axes ({share} of the variance)", 1, (7, 6)
-    )
+    title = f"Characters by their embeddings of {row['D']} coordinates: two principal axes, {share} of the variance"
+    figure, (ax,) = panels(1, title, 1, (7, 6))
     places = dict(zip(row["symbols"], row["places"], strict=True))
     for color, belongs in enumerate(KINDS):
         chosen = [s for s in places if belongs(s)]

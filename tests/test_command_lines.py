@@ -24,7 +24,10 @@ def run(*arguments, **options):
 
 USAGE = {
     "unknown topic": (("derivations", "nonsense"), "nonsense"),
-    "unknown topic of verify": (("verify", "run", "nonsense"), "expected one of activations, attention, flops, loss"),
+    "unknown topic of verify": (
+        ("verify", "run", "nonsense"),
+        "expected one of activations, attention, autodiff, backprop",
+    ),
     "unknown option": (("verify", "run", "--fast"), "--fast"),
     "no command": (("verify",), "COMMAND"),
     "missing folder": (("verify", "run", "rope", "--out", "no/such/folder"), "expected an existing folder"),

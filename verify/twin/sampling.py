@@ -48,7 +48,8 @@ def _surprise(z: jax.Array) -> jax.Array:
 def _certainty(z: jax.Array) -> jax.Array:
     """e^−H = Π p_i^p_i of the entropy H, as a product of powers."""
     p = jnp.exp(-_surprise(z))
-    return jnp.prod(p**p, axis=-1, keepdims=True)
+    # Compiled, exp(a)**b becomes exp(a·b), and 0**0 NaN: hence the selection.
+    return jnp.prod(jnp.where(p == 0.0, 1.0, p**p), axis=-1, keepdims=True)
 
 
 @jax.jit
@@ -84,14 +85,13 @@ def min_p(z: jax.Array, p: float) -> jax.Array:
     return _undefined(jnp.where(outdone, -jnp.inf, z), jnp.isnan(z))
 
 
+@jax.jit
 def typical(z: jax.Array, p: float) -> jax.Array:
     """The symbols before which less than the mass p has a surprise nearer to the entropy, the others −∞."""
     z = jnp.asarray(z)
-    index = jnp.arange(z.shape[-1])
-    far = jnp.abs(_surprise(z) + jnp.log(_certainty(z)))
-    nearer = (far[..., None, :] < far[..., :, None]) | (
-        (far[..., None, :] == far[..., :, None]) & (index < index[:, None])
-    )
+    far, index = jnp.abs(_surprise(z) + jnp.log(_certainty(z))), jnp.arange(z.shape[-1])
+    even = (z[..., None, :] == z[..., :, None]) | (far[..., None, :] == far[..., :, None])
+    nearer = jnp.where(even, index < index[:, None], far[..., None, :] < far[..., :, None])
     return _undefined(jnp.where(_within(_weights(z), nearer, p), z, -jnp.inf), jnp.isnan(z) | (z == jnp.inf))
 
 
