@@ -40,8 +40,7 @@ def _within(weights: jax.Array, beats: jax.Array, p: float, boundary: str = "rea
 def _surprise(z: jax.Array) -> jax.Array:
     """−log softmax(z)_i = log Σ_j exp(z_j − z_i), from the gaps of each symbol to all; infinite where it cannot be."""
     gaps = jnp.where(z[..., None, :] == -jnp.inf, -jnp.inf, z[..., None, :] - z[..., :, None])
-    odds = jnp.where(gaps < 700.0, jnp.exp(jnp.minimum(gaps, 700.0)), jnp.inf).sum(-1)
-    return jnp.where(z == -jnp.inf, jnp.inf, jnp.log(odds))
+    return jnp.where(z == -jnp.inf, jnp.inf, jax.nn.logsumexp(gaps, axis=-1))
 
 
 @jax.jit
