@@ -245,23 +245,32 @@ def test_a_constant_is_as_exact_as_the_arithmetic(io):
 OPERATIONS = [operation for topic in computed() for operation in import_module(f"verify.{topic}").OPERATIONS]
 
 
+SEARCHES = {"sampling.beam_search"}  # sums decide which texts go on, and of equal sums rounding decides: no bound then
+
+
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
 def test_every_reference_and_its_gradient_can_be_bounded(operation):
     """In every dtype and contract; and the reference, run in float64, lies inside its own bound."""
     _, reference = find(operation.name)
+    undecided, asked = 0, 0
     names = list(inspect.signature(reference).parameters)
     for io in UNIT:
         tried = cases(operation, names, reference, io, 12)
         for contract in contracts(io):
             for inputs in tried:
-                f = on_the_whole(reference)
-                balls, results = bounds(f, inputs, contract), tree_leaves(f(**inputs))
+                f, asked = on_the_whole(reference), asked + 1
+                try:
+                    balls, results = bounds(f, inputs, contract), tree_leaves(f(**inputs))
+                except Undecided:
+                    undecided += 1
+                    continue
                 for ball, result in zip(balls, results, strict=True):
                     assert torch.equal(ball.value.nan_to_num(7), result.nan_to_num(7))
                     assert not ball.error.isnan().any()
                 if operation.gradients and all(inputs[name] is not None for name in operation.gradients):
                     turned = with_cotangent(reference, inputs, io)
                     assert len(bounds(pullback(reference, operation.gradients), turned, contract)) > 0
+    assert undecided <= (asked // 4 if operation.name in SEARCHES else 0)
 
 
 def test_exact_zeros_stay_exact():

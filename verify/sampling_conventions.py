@@ -50,8 +50,8 @@ def top_k_ties_kept(distribution, z, temperature=1.0, top_k=None, top_p=1.0, min
     return distribution(left, temperature, None, top_p, min_p, temperature_last)
 
 
-def cooled_last(distribution, z, **options):
-    return distribution(z, **options | {"temperature_last": True})
+def cooled_last(distribution, z, temperature=1.0, top_k=None, top_p=1.0, min_p=0.0, temperature_last=True):
+    return distribution(z, temperature, top_k, top_p, min_p, True)
 
 
 def min_p_first(distribution, z, temperature=1.0, top_k=None, top_p=1.0, min_p=0.0, temperature_last=False):

@@ -198,6 +198,7 @@ def beam_search(
     return np.stack(digits, -1), score[place]
 
 
+@jax.jit
 def gumbel_max(z: jax.Array, u: jax.Array) -> jax.Array:
     """argmax_i (z_i − log(−log u_i)), lower index first, as the first of clocks that ring at −log u_i · e^{−z_i}."""
     z, clocks = jnp.asarray(z), -jnp.log(jnp.asarray(u))
