@@ -78,10 +78,10 @@ def _improved(weights: Tensor, seen: list[Tensor], frequency: list[Tensor], voca
     p = [torch.full(seen[0].shape, 1 / vocabulary, dtype=torch.float64)]
     for known, f, weight in zip(seen, frequency, weights, strict=True):
         p.append(torch.where(known, weight * f + (1 - weight) * p[-1], p[-1]))
-    better, arriving = weights.clone(), torch.ones_like(p[0])
+    better, arriving = [], torch.ones_like(p[0])
     for k in reversed(range(len(weights))):
         stays = torch.where(seen[k], arriving * weights[k] * frequency[k] / p[k + 1], 0.0)
         stays = torch.minimum(stays, arriving)  # nor may rounding let λ exceed 1
-        better[k] = share(stays.sum(), (arriving * seen[k]).sum(), float(weights[k]))
+        better.append(share(stays.sum(), (arriving * seen[k]).sum(), weights[k]))
         arriving = arriving - stays
-    return better
+    return torch.stack(better[::-1])

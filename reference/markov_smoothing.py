@@ -60,7 +60,7 @@ def fractions(name: str, x: Float[Tensor, "J"], order: int) -> Float[Tensor, "J"
     """x as float64, when it has a number from 0 to 1 for contexts of 0 … order symbols; NaN is passed on."""
     expect.floating(name, x)
     expect.agree(J=(order + 1, expect.axes(name, x, "J")["J"]))
-    if ((x < 0) | (x > 1)).any():
+    if any(number < 0 or number > 1 for number in x.tolist()):
         expect.fail(name, "numbers from 0 to 1", x.tolist())
     return x.double()
 
@@ -71,7 +71,7 @@ def totals(keys: list[Tensor], k: int, vocabulary: int, counts: Tensor) -> Float
     return torch.zeros(contexts, dtype=torch.float64).index_add(0, keys[k] // vocabulary, counts.double())
 
 
-def share(part: Tensor, whole: Tensor, absent: float) -> Tensor:
+def share(part: Tensor, whole: Tensor, absent: float | Tensor) -> Tensor:
     """part / whole, and `absent` where the whole is zero."""
     return torch.where(whole > 0, part / torch.where(whole > 0, whole, 1), absent)
 
