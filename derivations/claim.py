@@ -18,7 +18,7 @@ from types import FunctionType
 from sympy import Derivative, Interval, S, oo, sstr
 from sympy.tensor.indexed import IndexedBase
 
-from derivations.engines import DRAWS, POINTS, Vacuous, refute, resists
+from derivations.engines import DRAWS, POINTS, Vacuous, has, refute, resists
 from derivations.forms import Part, Within
 from derivations.normal import refuse_bound
 from derivations.points import domain_of
@@ -171,7 +171,7 @@ def _reject_empty(c, parts):
         symbols = set().union(*(e.free_symbols for lhs, _, rhs in part.statements for e in (lhs, rhs)))
         if not symbols and part.form != "finite":
             raise Vacuous("both ends are numbers before any hypothesis is used")
-    used = {k for k in c.given if any(_has(e, k) for e in _everything(c, parts))}
+    used = {k for k in c.given if any(has(e, k) for e in _everything(c, parts))}
     for k in c.given:
         if k not in used:
             raise Vacuous(f"the hypothesis {sstr(k)} = {sstr(c.given[k])} is not used")
@@ -185,10 +185,6 @@ def _everything(c, parts):
             yield from (S(law.mean), S(law.var), S(law.cov))
     for total, value in c.sums.items():
         yield from (total, S(value))
-
-
-def _has(e, key):
-    return e.has(key) or (hasattr(key, "base") and any(base == key.base for base in e.atoms(IndexedBase)))
 
 
 def _mistakes(c):

@@ -3,7 +3,7 @@
 import random
 from itertools import product as cartesian
 
-from sympy import Integer, S, sstr
+from sympy import IndexedBase, Integer, S, sstr
 
 from derivations.enclosure import encloses
 from derivations.expectation import UndeclaredMoment, take_expectations
@@ -21,14 +21,23 @@ class Vacuous(ValueError):
 
 
 def resists(c, parts):
-    """None when every step is proved, else which step resists."""
+    """None when every step is proved, else which step resists.
+
+    A symbol given as a number is free in a step that still writes it after: only where it vanishes is the number used.
+    """
     for part in parts:
         for number, goal in enumerate(part.goals, 1):
             for sizes in _instances(c):
                 for case in part.cases or NO_CASES:
-                    if not _proved(c, part, goal, {**c.given, **case}, sizes):
+                    facts = {k: v for k, v in c.given.items() if not (S(v).is_number and has(goal.rhs, k))}
+                    if not _proved(c, part, goal, {**facts, **case}, sizes):
                         return f"step {number} of {part.form} resists ({goal.relation} {sstr(goal.rhs)[:80]})"
     return None
+
+
+def has(e, key):
+    """Is the symbol, or any entry of the table, in the expression?"""
+    return e.has(key) or (hasattr(key, "base") and any(base == key.base for base in e.atoms(IndexedBase)))
 
 
 def _instances(c):

@@ -164,7 +164,11 @@ def l2_and_decay_agree_for_sgd(pull=lamda, kept=1 - eta * lamda):
     apart = (1 - eta * lamda) * ((1 - eta * lamda) * x - eta * g[1]) - eta * (mu * g[1] + g[2])
     return (
         *(induct(path, t, start=first, step=step, closed=closed, reason=why) for step, why in forms.items()),
-        equal(coupled, eq(apart, "two steps with velocities: they differ by ημλx, so that no momentum is needed")),
+        equal(
+            coupled - apart,
+            eq(-eta * mu * lamda * x, "two steps with velocities: the first pull of the penalty is felt again"),
+            eq(0, "μ = 0"),
+        ),
     )
 
 

@@ -59,13 +59,14 @@ def adam_first_step_is_a_sign(correct=lambda beta: 1 - beta**T, root=sqrt):
 def adam_is_scale_invariant(scale=1, root=sqrt):
     """With ε = 0 gradients in another unit, all multiplied by one c > 0, give the same directions at every step."""
 
-    def ratio(x, root=sqrt):
-        m, v = ((1 - b) / (1 - b**T) * Sum(b ** (T - r) * x(r) ** k, (r, 1, T)) for b, k in ((beta1, 1), (beta2, 2)))
-        return m / (root(v) + eps)
+    def averages(x):
+        return ((1 - b) / (1 - b**T) * Sum(b ** (T - r) * x(r) ** k, (r, 1, T)) for b, k in ((beta1, 1), (beta2, 2)))
 
+    (m, v), (new_m, new_v) = averages(lambda r: step[r]), averages(lambda r: unit * step[r])
     return equal(
-        ratio(lambda r: unit * step[r], root),
-        eq(scale * ratio(lambda r: step[r]), "m is multiplied by c, v by c², and its root by c"),
+        new_m / (root(new_v) + eps),
+        eq(unit * m / (unit * sqrt(v) + eps), "m is multiplied by c, v by c², and its root by c"),
+        eq(scale * m / sqrt(v), "ε = 0, and c cancels: the direction of the old gradients"),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -17,13 +18,21 @@ stays under 2^-40, and the slightest planted mistake, 1e-10 in a denominator, li
 operation by operation come with the rounding checker.
 """
 
+PLAINLY = "--xla_cpu_use_fusion_emitters=false"
+
 
 def jax64() -> Any:
-    """jax with 64-bit numbers, imported when a twin is about to run: a check of somebody's function does without."""
+    """jax with 64-bit numbers, imported when a twin is about to run: a check of somebody's function does without.
+
+    Inputs are tiny, so compiling takes all the time: XLA emits fusions the plain way, and optimizes little.
+    """
+    flags = os.environ.get("XLA_FLAGS", "")
+    if PLAINLY not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} {PLAINLY}".strip()  # read when the first computation starts
     import jax
 
     jax.config.update("jax_enable_x64", True)
-    jax.config.update("jax_disable_most_optimizations", True)  # tiny inputs: compiling takes all the time
+    jax.config.update("jax_disable_most_optimizations", True)
     return jax
 
 
