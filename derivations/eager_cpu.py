@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from math import prod
 
-from derivations.eager_products import Products
 from derivations.machine import BYTES, Storage
+from derivations.recomputation import Recomputing
 
 GENERATOR = 5056  # bytes of the state of the CPU's random generator
 
 
-class Cpu(Products):
+class Cpu(Recomputing):
     table = "cpu-eager, torch 2.13"
     states: tuple[int, ...] = (GENERATOR,)
 

@@ -1,4 +1,4 @@
-r"""Embeddings, matrix products and recomputation of eager PyTorch on a CPU: what each saves, allocates and frees.
+r"""Embeddings and matrix products of eager PyTorch on a CPU: what each saves, allocates and frees.
 
 Under `autocast` matrix products run in bfloat16: an activation is converted for each consumer, a weight once.
 `threads` multiplies what kernels allocate for each thread.
@@ -9,13 +9,11 @@ from __future__ import annotations
 from math import prod
 
 from derivations.eager import Elementwise, alias
-from derivations.machine import BYTES, Enough, Storage, Tensor
+from derivations.machine import BYTES, Tensor
 from derivations.strides import contiguous
 
 
 class Products(Elementwise):
-    states: tuple[int, ...]  # bytes of each state of a random generator, which a checkpoint keeps
-
     def __init__(self, autocast=False, threads=1):
         super().__init__()
         self.autocast, self.threads, self.cache = autocast, threads, {}
@@ -153,29 +151,3 @@ class Products(Elementwise):
         self.reads -= max(experts - rows, 0) * into * shape[1] * BYTES[dtype]  # of experts that nobody takes
         self.count("product", flops)
         return node.of(self.new((rows, shape[1]), dtype, "experts"))
-
-    # recomputation
-
-    def checkpoint(self, part, *inputs):
-        """Run a part so that its nodes keep nothing; the first that is asked in the backward pass runs it again."""
-        states = [Storage(self, size, "state of the generator") for size in self.states]
-        region = {"count": 0, "next": 0, "found": None, "part": part, "states": states}
-        region["inputs"] = [
-            Tensor(x.storage, x.shape, x.dtype, x.strides, weight="input" if x.edge else None) for x in inputs
-        ]
-        self.region = region
-        out = part(*inputs)
-        self.region = None
-        return out
-
-    def rerun(self, region):
-        where, self.where = self.where, f"{self.where}, recomputed"
-        states = [Storage(self, size, "state of the generator") for size in self.states]
-        cache, self.cache = self.cache, {}
-        region["found"], region["next"], self.again = {}, 0, region
-        try:
-            region["part"](*region["inputs"])
-        except Enough as stop:
-            stop.__traceback__ = None
-        self.again, self.cache, self.where = None, cache, where
-        del states

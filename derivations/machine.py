@@ -74,10 +74,6 @@ class Node:
         return results if len(results) > 1 else results[0]
 
 
-class Enough(Exception):
-    pass
-
-
 class Machine:
     """Memory and graph.
 
@@ -95,15 +91,16 @@ class Machine:
         self.graph, self.moved, self.reads = True, 0, 0
         self.work: list[tuple[str, str, Any, str]] = []
         self.kept: set[int] = set()
-        self.region: Any = None
-        self.again: Any = None
         self.past: Any = None
         self.state: Any = None
 
+    @property
+    def phase(self):
+        return "backward" if self.engine else "forward"
+
     def count(self, what, flops):
         """A matrix product, in the phase it runs in."""
-        phase = "again" if self.again is not None else "backward" if self.engine else "forward"
-        self.work.append((self.where, what, flops, phase))
+        self.work.append((self.where, what, flops, self.phase))
 
     def take(self, size, what):
         key = next(self.keys)
@@ -149,33 +146,12 @@ class Machine:
         return Node(self, next(self.orders), name, edges, self.pack(saved), backward, outputs, late)
 
     def pack(self, saved):
-        """What a node holds on to: the storages, or within a recomputed region only tickets for them."""
-        kept = [x.storage for x in saved]
-        if self.again is not None:
-            region = self.again
-            for storage in kept:
-                region["found"][region["next"]] = storage
-                region["next"] += 1
-                if region["next"] == region["count"]:
-                    raise Enough
-            return kept
-        if self.region is not None:
-            region = self.region
-            tickets = [(region, region["count"] + i) for i in range(len(kept))]
-            region["count"] += len(kept)
-            return tickets
-        return kept
+        """What a node holds on to: the storages."""
+        return [x.storage for x in saved]
 
     def unpack(self, held):
-        if not isinstance(held, tuple):
-            return held
-        region, number = held
-        if region["found"] is None:
-            self.rerun(region)
-        return region["found"].pop(number)
-
-    def rerun(self, region):
-        raise NotImplementedError
+        """The storage of what `pack` gave."""
+        return held
 
     # the engine
 
