@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from functools import cache
 from typing import Any
 
 from derivations.architecture import Architecture, Latent, parameters
-from derivations.budget import TABLES, categories
+from derivations.budget import categories
 from derivations.decoder import Run, blocks, embedded, loss
 from derivations.eager_cpu import Cpu
+from derivations.eager_cuda import Cuda
 from derivations.inference import cache_bytes
 from derivations.polynomial import terms
 from derivations.training import train
@@ -39,19 +39,22 @@ def mla(L, C, R):
     return Architecture(L, 2, 2, 2, 2, 2, 2, latent=Latent(C, 2, R, 2))
 
 
-@cache
-def watching(table: str) -> type[Cpu]:
+class Watching(Cpu):
     """A machine on which blocks may be checkpointed without being run again: it looks at what goes in and comes out."""
 
-    class Watching(TABLES[table]):  # type: ignore[misc, valid-type]
-        def checkpoint(self, part, *inputs):
-            before = [_seen(x) for x in inputs]
-            out = part(*inputs)
-            if before != [_seen(out)]:
-                raise Doubtful("a block does not leave the residual stream as it found it")
-            return out
+    def checkpoint(self, part, *inputs):
+        before = [_seen(x) for x in inputs]
+        out = part(*inputs)
+        if before != [_seen(out)]:
+            raise Doubtful("a block does not leave the residual stream as it found it")
+        return out
 
-    return Watching
+
+class WatchingCuda(Watching, Cuda):
+    """The same on CUDA."""
+
+
+WATCHING = {"cpu": Watching, "cuda": WatchingCuda}
 
 
 def _seen(x):
@@ -85,7 +88,7 @@ def kept(form, table="cpu", autocast=False, **run) -> Program:
     """What is alive when the backward pass begins."""
 
     def program(L, B, T, **sizes):
-        m = watching(table)(autocast)
+        m = WATCHING[table](autocast)
         out = loss(m, form(L, **sizes), Run(B, T, **run, recompute="full"))
         m.cache.clear()
         found = alive(m.events)
@@ -101,7 +104,7 @@ def at_loss(form) -> Program:
     class Reached(Exception):
         pass
 
-    class Stopping(watching("cpu")):  # type: ignore[misc]
+    class Stopping(Watching):
         def new(self, shape, dtype, what, strides=None, view=False):
             tensor = super().new(shape, dtype, what, strides, view)
             if what == "gradient of the logits" and self.where.startswith("LogSoftmax"):
@@ -123,7 +126,7 @@ def at_loss(form) -> Program:
 def live(form) -> Program:
     """The largest live set of the blocks in inference, without scratch."""
 
-    class Watched(Quiet, watching("cpu")):  # type: ignore[misc]
+    class Watched(Quiet, Watching):
         pass
 
     def program(L, B, T, **sizes):
@@ -144,7 +147,7 @@ def state(form) -> Program:
     """Parameters, gradients and optimizer state after a step of AdamW under autocast."""
 
     def program(L, **sizes):
-        m = watching("cpu")(autocast=True)
+        m = Watching(autocast=True)
         a = form(L, **sizes)
         m.state = train(m, a, Run(2, 2, recompute="full"), "adamw", "fused", steps=1)
         end = next(number for number, event in enumerate(m.events) if event[2] == "step 0: done")
@@ -177,7 +180,7 @@ def work(form, **run) -> Program:
     """Operations of the matrix products of a forward and a backward pass, by kind, as "backward: attention"."""
 
     def program(L, B, T, **sizes):
-        m, found = watching("cpu")(), Counter[str]()
+        m, found = Watching(), Counter[str]()
         m.backward(loss(m, form(L, **sizes), Run(B, T, **run, recompute="full")))
         for _, what, amount, phase in m.work:
             found[f"{phase}: {what}"] += amount
