@@ -30,13 +30,11 @@ class Number:
     """A value, which is a tensor or a Number of a lower level, and what its own level has to know about it."""
 
     __slots__ = ("level", "value")
+    combine: Callable[[str, Any, Sequence[tuple[Any, Map]]], Number]
+    """(name, value, moved) to the Number of an operation's result; moved are operands of this level and their maps."""
 
     def __init__(self, value: Any, level: int) -> None:
         self.value, self.level = value, level
-
-    def combine(self, name: str, value: Any, moved: Sequence[tuple[Any, Map]]) -> Number:
-        """The Number of the result `value` of an operation, from its operands of this level and their maps."""
-        raise NotImplementedError
 
     @property
     def shape(self) -> tuple[int, ...]:
