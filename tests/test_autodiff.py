@@ -163,7 +163,10 @@ def test_higher_derivatives_at_zero_are_numbers():
 
 def test_both_modes_give_one_jacobian():
     x = torch.linspace(-1, 1, 5, dtype=torch.float64)
-    f = lambda x: sin(x[:3] * x[2:]) + largest(x)  # noqa: E731
+
+    def f(x):
+        return sin(x[:3] * x[2:]) + largest(x)
+
     expected = torch.autograd.functional.jacobian(lambda x: torch.sin(x[:3] * x[2:]) + x.amax(), x)
     for mode in ("forward", "reverse"):
         assert torch.allclose(jacobian(f, x, mode), expected, atol=1e-14)

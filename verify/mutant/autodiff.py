@@ -58,7 +58,10 @@ def factors_confused(a, b, g, operation="mul"):
     """A factor's slope is itself."""
     if operation != "mul":
         return arithmetic_pullback(a, b, g, operation)
-    wrong = lambda a, b: mul(a, a) / 2 + mul(b, b) / 2  # noqa: E731
+
+    def wrong(a, b):
+        return mul(a, a) / 2 + mul(b, b) / 2
+
     return through("mul", wrong, lambda: arithmetic_pullback(a, b, g, "mul"))
 
 

@@ -51,7 +51,10 @@ def one_average(x, gradients, *, beta1=0.9, beta2=0.99, **hyper):
 @mistake("optimizers.lion", id="lion-keeps-sign", seen=NOWHERE, fix="the average is of gradients")
 def averages_the_sign(x, gradients, *, beta2=0.99, **hyper):
     """What is kept is an average of directions."""
-    kept = lambda m, g: beta2 * m + (1 - beta2) * g.sign()  # noqa: E731
+
+    def kept(m, g):
+        return beta2 * m + (1 - beta2) * g.sign()
+
     return lion_like(x, gradients, beta2=beta2, kept=kept, **hyper)
 
 
