@@ -11,7 +11,6 @@ Exit 0 when every measurement could be made, 1 when a prediction is off, 2 usage
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import sys
@@ -62,43 +61,7 @@ def main(argv=None):
             print(error, file=sys.stderr)
             return 2
     options = parse(argv)
-    own = getattr(import_module(f"bench.{options.topic}"), "main", None)
-    if own:
-        return own(options)
-    import torch
-
-    if options.device == "cuda" and not torch.cuda.is_available():
-        print("--device cuda: expected a CUDA device, found none: not run", file=sys.stderr)
-        return 2
-    device = torch.cuda.get_device_name() if options.device == "cuda" else "CPU"
-    head = {"schema": 1, "topic": options.topic, "device": device, "torch": torch.__version__}
-    module, found = import_module(f"bench.{options.topic}"), []
-    if not options.json:
-        print(f"{options.topic} on {device}, torch {torch.__version__}: "
-              + ", ".join(f"{letter} = {size}" for letter, size in module.SHAPE.items()))  # fmt: skip
-        print(f"{'T':>6}  {'cost':<22} {'predicted':>16} {'measured':>16} {'ratio':>8}")
-    for row in module.rows(options.lengths, options.device, **module.SHAPE):
-        found.append(row)
-        if not options.json:
-            seen = "not run" if row["measured"] is None else f"{row['measured']:,.0f}"
-            ratio = "" if row["ratio"] is None else f"{row['ratio']:.4f}"
-            print(f"{row['T']:>6}  {row['cost']:<22} {row['predicted']:>16,} {seen:>16} {ratio:>8}", flush=True)
-    if options.json:
-        print(json.dumps({**head, "shape": module.SHAPE, "rows": found}, indent=1, ensure_ascii=False))
-        return 0
-    path = options.svg or f"{options.topic}.svg"
-    try:
-        from bench.plot import draw
-    except ModuleNotFoundError as error:
-        print(f"no figure: {error.name} is not installed")
-        return 0
-    try:
-        draw(found, f"Attention's cost on {device}", path)
-    except OSError as error:
-        print(f"--svg {path}: cannot be written: {error.strerror}", file=sys.stderr)
-        return 2
-    print(f"wrote {path}")
-    return 0
+    return import_module(f"bench.{options.topic}").main(options)
 
 
 if __name__ == "__main__":

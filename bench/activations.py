@@ -6,15 +6,13 @@ float64; the distances of the two forms have certified bounds, beside which stan
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Callable, Iterator
-from datetime import date
 from functools import partial
 from typing import Any
 
 import torch
 
+from bench.experiment import report
 from reference.activations import gelu, quick_gelu, relu, sigmoid, silu, softcap, softplus
 
 CAP, GRID, FINE = 1.5, torch.arange(-32, 33).double() / 8 + 0.0625, torch.arange(-80_000, 80_001).double() / 10_000
@@ -86,29 +84,20 @@ def draw(rows: list[dict[str, Any]], path: str) -> None:
     save(figure, path)
 
 
+def heading(r: dict[str, Any]) -> str:
+    return f"\n{r['what']}: {r['of']}\n{'x':>9}{'value':>12}{'predicted':>14}{'measured':>14}{'ratio':>12}"
+
+
+def told(r: dict[str, Any]) -> str:
+    """A row as a line of the table."""
+    ratio = "" if r["ratio"] is None else f"{r['ratio']:.6f}"
+    return f"{r['x']:>9.4f}{r['value']:>12.6f}{r['predicted']:>14.8g}{r['measured']:>14.8g}{ratio:>12}"
+
+
+def wrong(r: dict[str, Any]) -> bool:
+    """Does a distance pass its bound?"""
+    return r["what"].startswith("distance") and r["measured"] > r["predicted"]
+
+
 def main(options) -> int:
-    """Print the table and draw the figure; 2 where it cannot be written, 1 where a distance passes its bound."""
-    found: list[dict[str, Any]] = []
-    for r in rows():
-        if not options.json:
-            if not found or (found[-1]["what"], found[-1]["of"]) != (r["what"], r["of"]):
-                print(f"\n{r['what']}: {r['of']}\n{'x':>9}{'value':>12}{'predicted':>14}{'measured':>14}{'ratio':>12}")
-            ratio = "" if r["ratio"] is None else f"{r['ratio']:.6f}"
-            print(
-                f"{r['x']:>9.4f}{r['value']:>12.6f}{r['predicted']:>14.8g}{r['measured']:>14.8g}{ratio:>12}", flush=True
-            )
-        found.append(r)
-    if options.json:
-        head = {"schema": 1, "topic": "activations", "date": str(date.today()), "device": "CPU"}
-        versions = {"torch": torch.__version__, "python": sys.version.split()[0]}
-        print(json.dumps({**head, **versions, "rows": found}, indent=1, ensure_ascii=False))
-    path = options.svg or ("" if options.json else "activations.svg")
-    try:
-        if path:
-            draw(found, path)
-    except OSError as error:
-        print(f"--svg {path}: cannot be written: {error.strerror}", file=sys.stderr)
-        return 2
-    if path and not options.json:
-        print(f"wrote {path}")
-    return int(any(r["what"].startswith("distance") and r["measured"] > r["predicted"] for r in found))
+    return report("activations", options, rows(), draw, told=told, heading=heading, wrong=wrong)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from typing import Any
 
 import torch
 
+from bench.experiment import report
 from bench.meter import counted_flops, kept_bytes, xla_flops
 from derivations.attention import FLOPS, SCORE_BYTES
 from reference.attention import attention, scores
@@ -44,3 +46,31 @@ def _of_the_twin(shape) -> float | None:
     except ModuleNotFoundError:
         return None
     return xla_flops(twin, shape, shape)
+
+
+def told(r: dict[str, Any]) -> str:
+    """A row as a line of the table."""
+    seen = "not run" if r["measured"] is None else f"{r['measured']:,.0f}"
+    ratio = "" if r["ratio"] is None else f"{r['ratio']:.4f}"
+    return f"{r['T']:>6}  {r['cost']:<22} {r['predicted']:>16,} {seen:>16} {ratio:>8}"
+
+
+def main(options) -> int:
+    """Print the table and draw the figure; 2 where the device is not there."""
+    if options.device == "cuda" and not torch.cuda.is_available():
+        print("--device cuda: expected a CUDA device, found none: not run", file=sys.stderr)
+        return 2
+    device = torch.cuda.get_device_name() if options.device == "cuda" else "CPU"
+    sizes = ", ".join(f"{letter} = {size}" for letter, size in SHAPE.items())
+    heading = (
+        f"attention on {device}, torch {torch.__version__}: {sizes}\n"
+        f"{'T':>6}  {'cost':<22} {'predicted':>16} {'measured':>16} {'ratio':>8}"
+    )
+
+    def draw(found: list[dict[str, Any]], path: str) -> None:
+        from bench.plot import draw
+
+        draw(found, f"Attention's cost on {device}", path)
+
+    found = rows(options.lengths, options.device, **SHAPE)
+    return report("attention", options, found, draw, told=told, heading=heading, device=device, shape=SHAPE)

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from bench.experiment import report, row
 from bench.meter import counted_flops, kept_bytes
-from bench.optimizers import report, row
 from reference.autodiff import gradient, jacobian
 from reference.autodiff_linear import reshape, total
 from reference.autodiff_rules import exp, log, matmul, mean, mul, relu, tanh
@@ -230,4 +230,4 @@ def draw(found: list[dict[str, Any]], path: str) -> None:
 
 
 def main(options) -> int:
-    return report("autodiff", rows(), draw, options)
+    return report("autodiff", options, rows(), draw)

@@ -8,11 +8,8 @@ largest singular values of the weights drawn. Backward passes are the pairs by h
 
 from __future__ import annotations
 
-import json
 import math
-import sys
 from collections.abc import Callable, Iterator
-from datetime import date
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -20,6 +17,7 @@ import numpy as np
 import torch
 
 from bench.backprop_costs import costs
+from bench.experiment import report
 from bench.figures import frame, panels, save, series
 from reference.activations import relu, sigmoid
 from reference.backprop_layers import linear, linear_backward, residual, residual_backward
@@ -238,35 +236,13 @@ def told(row: dict[str, Any]) -> str:
     if "pair" in row:
         bytes_ = f"cache {row['cache']:>10,} bytes, autograd {row['autograd']:>10,}: {row['bytes']:.2f}"
         return f"{row['pair']:<28}{bytes_}   seconds, by hand over autograd: {row['seconds']:.2f}"
+    if row["depth"] < DEPTH:
+        return ""
     limit = f"   product of norms {row['bound']:.3g}" if "bound" in row else ""
     seen = f"predicted {row['predicted']:>9.3g}   measured {row['measured']:>9.3g}   ratio {row['ratio']:.3f}"
     return f"{row['panel']:<28}{row['stack']:<26}below {DEPTH} layers: {seen}{limit}"
 
 
 def main(options) -> int:
-    """Print the table, or JSON; draw the figure."""
-    found: list[dict[str, Any]] = []
-    for row in rows():
-        found.append(row)
-        if not options.json and row.get("depth", DEPTH) == DEPTH:
-            print(told(row), flush=True)
-    if options.json:
-        head = {
-            "schema": 1,
-            "topic": "backprop",
-            "date": str(date.today()),
-            "device": "CPU",
-            "torch": torch.__version__,
-        }
-        head |= {"torch": torch.__version__, "width": WIDTH, "depth": DEPTH, "inputs": ROWS, "networks": DRAWS}
-        print(json.dumps({**head, "rows": found}, indent=1, ensure_ascii=False))
-    path = options.svg if options.json else options.svg or "backprop.svg"
-    if not path:
-        return 0
-    try:
-        draw_figure(found, path)
-    except OSError as error:
-        print(f"--svg {path}: cannot be written: {error.strerror}", file=sys.stderr)
-        return 2
-    print(f"wrote {path}", file=sys.stderr if options.json else sys.stdout)
-    return 0
+    sizes = {"width": WIDTH, "depth": DEPTH, "inputs": ROWS, "networks": DRAWS}
+    return report("backprop", options, rows(), draw_figure, told=told, heading="", **sizes)

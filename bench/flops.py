@@ -7,10 +7,8 @@ from formulas of its own, and nothing is left but the elementwise operations tha
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import date
 from functools import partial
 from random import Random
 from typing import Any
@@ -20,6 +18,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from bench import fake, flops_xla
 from bench.attention import evaluated
+from bench.experiment import report
 from bench.meter import counted_flops, xla_flops
 from bench.options import Setting, parser, setting
 from bench.predict import counted
@@ -150,19 +149,14 @@ def rows() -> Iterator[dict[str, Any]]:
     yield from of_attention()
 
 
+def told(r: dict[str, Any]) -> str:
+    """A counter, and what explains its difference."""
+    why = [f"{n:+,} {name}" for name, n in r["because"].items()]
+    why += [f"{r['rest']:+,} {r['rest is'] or 'without a reason'}"] if r["rest"] else []
+    return f"  {r['counter']:<46}{r['count']:>20,}{r['ratio']:>9.4f}  {'; '.join(why) or 'the same'}"
+
+
 def main(options) -> int:
     """Print the table; 1 if a difference has no reason."""
-    found: list[dict[str, Any]] = []
-    for r in rows():
-        if not options.json:
-            if not found or found[-1]["subject"] != r["subject"]:
-                print(f"\n{r['subject']}: ours {r['ours']:,}")
-            why = [f"{n:+,} {name}" for name, n in r["because"].items()]
-            why += [f"{r['rest']:+,} {r['rest is'] or 'without a reason'}"] if r["rest"] else []
-            told = "; ".join(why) or "the same"
-            print(f"  {r['counter']:<46}{r['count']:>20,}{r['ratio']:>9.4f}  {told}", flush=True)
-        found.append(r)
-    if options.json:
-        head = {"schema": 1, "topic": "flops", "date": str(date.today()), "device": "CPU", "torch": torch.__version__}
-        print(json.dumps({**head, "jax": flops_xla.jax.__version__, "rows": found}, indent=1, ensure_ascii=False))
-    return int(any(r["rest"] and not r["rest is"] for r in found))
+    return report("flops", options, rows(), told=told, heading=lambda r: f"\n{r['subject']}: ours {r['ours']:,}",
+                  wrong=lambda r: bool(r["rest"] and not r["rest is"]), jax=flops_xla.jax.__version__)  # fmt: skip

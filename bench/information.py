@@ -9,19 +9,16 @@ column of its own. zlib, bz2 and lzma carry theirs within. Exit 1 when a measure
 
 from __future__ import annotations
 
-import argparse
 import bz2
-import json
 import lzma
 import math
-import sys
 import zlib
 from collections.abc import Iterator
-from datetime import date
 from typing import Any
 
 import torch
 
+from bench.experiment import report
 from reference.corpus import embedded
 from reference.information import codewords, cross_entropy, entropy, huffman, shannon_lengths
 from reference.markov import encode
@@ -142,24 +139,9 @@ def told(r: dict[str, Any]) -> str:
     )
 
 
-def main(options: argparse.Namespace) -> int:
-    """Measure, print and draw."""
-    found: list[dict[str, Any]] = []
-    out = sys.stderr if options.json else sys.stdout
-    print("block  code                        words    from      to  measured   ratio  with table", file=out)
-    for r in rows():
-        found.append(r)
-        print(told(r), file=out, flush=True)
-    if options.json:
-        head = {"schema": 1, "topic": "information", "date": str(date.today()), "device": "CPU"}
-        head |= {"python": sys.version.split()[0], "torch": torch.__version__, "zlib": zlib.ZLIB_RUNTIME_VERSION}
-        print(json.dumps({**head, "rows": found}, indent=1, ensure_ascii=False))
-    path = options.svg or "" if options.json else options.svg or "information.svg"
-    if path:
-        try:
-            drawn(found, path)
-        except OSError as error:
-            print(f"--svg {path}: cannot be written: {error.strerror}", file=sys.stderr)
-            return 2
-        print(f"wrote {path}", file=out)
-    return int(not all(map(holds, found)))
+HEADING = "block  code                        words    from      to  measured   ratio  with table"
+
+
+def main(options) -> int:
+    return report("information", options, rows(), drawn, told=told, heading=HEADING,
+                  wrong=lambda r: not holds(r), zlib=zlib.ZLIB_RUNTIME_VERSION)  # fmt: skip

@@ -11,16 +11,13 @@ stacks add what residual_scaling_is_one_over_root_two_l says. Last, how deep a p
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
-import sys
 from collections.abc import Callable, Iterator
-from datetime import date
 from typing import Any, NamedTuple
 
 import torch
 
+from bench.experiment import report
 from reference.activations import gelu, relu
 from reference.initialization import draw, gain
 from reference.loss import cross_entropy
@@ -181,30 +178,6 @@ def told(row: dict[str, Any]) -> str:
     return f"{row['phi']:<6}{row['init']:<10}L = {row['L']:<4} loss {row['loss']:.3f} of {math.log(2):.3f}, {start}"
 
 
-def main(options: argparse.Namespace) -> int:
-    """Measure, print and draw."""
-    found: list[dict[str, Any]] = []
-    out = sys.stderr if options.json else sys.stdout
-    what = f"predicted, mean of {SEEDS} networks of {N} units, ratio, ratio of the median network"
-    print(f"mean square in layer {L}, and of the slope in layer 1: {what}", file=out)
-    for row in rows():
-        found.append(row)
-        print(told(row), file=out, flush=True)
-    if options.json:
-        head = {"schema": 1, "topic": "initialization", "date": str(date.today()), "device": "CPU"}
-        head |= {"torch": torch.__version__, "units": N, "layers": L, "networks": SEEDS}
-        print(json.dumps({**head, "rows": found}, indent=1, ensure_ascii=False))
-    path = options.svg or "" if options.json else options.svg or "initialization.svg"
-    if path:
-        try:
-            drawn(found, path)
-        except OSError as error:
-            print(f"--svg {path}: cannot be written: {error.strerror}", file=sys.stderr)
-            return 2
-        print(f"wrote {path}", file=out)
-    return 0
-
-
 def drawn(found: list[dict[str, Any]], path: str) -> None:
     """Four panels: forward, backward, residual streams, training."""
     from bench.figures import frame, names, panels, save, series
@@ -239,3 +212,10 @@ def drawn(found: list[dict[str, Any]], path: str) -> None:
     for axes in (forward, back, streams, trained):
         names(axes, [end[1:] for end in ends if end[0] is axes])
     save(figure, path)
+
+
+def main(options) -> int:
+    what = f"predicted, mean of {SEEDS} networks of {N} units, ratio, ratio of the median network"
+    heading = f"mean square in layer {L}, and of the slope in layer 1: {what}"
+    return report("initialization", options, rows(), drawn, told=told, heading=heading,
+                  units=N, layers=L, networks=SEEDS)  # fmt: skip

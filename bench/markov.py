@@ -8,18 +8,16 @@ has more than N contexts, out of V^order. The last rows time counting beside nlt
 
 from __future__ import annotations
 
-import json
 import math
-import sys
 import time
 from collections.abc import Callable, Iterator
-from datetime import date
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from bench.experiment import report, row
 from reference import corpus, markov_jelinek_mercer, markov_kneser_ney
 from reference.markov import count, encode, interpolation_weights, log_likelihood
 from reference.markov_smoothing import sample, text_log_likelihood
@@ -43,12 +41,6 @@ def texts() -> tuple[torch.Tensor, torch.Tensor, str]:
 
 def bits(logs: torch.Tensor) -> float:
     return float(-logs.mean()) / math.log(2)
-
-
-def row(what: str, of: str, at: float, measured: float, predicted: float | None = None, **more) -> dict[str, Any]:
-    """One measurement `of` a smoothing, `at` an order or a strength."""
-    ratio = measured / predicted if predicted and math.isfinite(measured) else None
-    return {"what": what, "of": of, "at": at, "predicted": predicted, "measured": measured, "ratio": ratio, **more}
 
 
 def smoothings(order: int) -> Iterator[tuple[str, Callable[[torch.Tensor], torch.Tensor]]]:
@@ -164,7 +156,15 @@ def lines(panel, found: list[dict[str, Any]], x: str, within: tuple[float, float
     names(panel, ends)
 
 
-def draw(found: list[dict[str, Any]], path: str) -> None:
+def draw(found: list[dict[str, Any]], path: str) -> tuple[str, ...]:
+    """Write both figures; the second stands beside the first. Raises OSError where they cannot be written."""
+    heat = str(Path(path).with_stem(f"{Path(path).stem}_heat"))
+    draw_bits(found, path)
+    draw_heat(heat)
+    return path, heat
+
+
+def draw_bits(found: list[dict[str, Any]], path: str) -> None:
     """Bits against order on both texts, what is seen of the table, and bits against the strength of each smoothing."""
     from bench.figures import frame, panels, save, series
 
@@ -225,29 +225,8 @@ def told(r: dict[str, Any]) -> str:
     return f"{r['what']:<32}{r['of']:<16}{r['at']:>8.4g}{predicted:>12}{r['measured']:>12.6g}{ratio:>10}{more}"
 
 
+HEADING = f"{'':<32}{'of':<16}{'at':>8}{'predicted':>12}{'measured':>12}{'ratio':>10}"
+
+
 def main(options) -> int:
-    """Print the table and draw the figures; 2 where they cannot be written."""
-    found: list[dict[str, Any]] = []
-    if not options.json:
-        print(f"{'':<32}{'of':<16}{'at':>8}{'predicted':>12}{'measured':>12}{'ratio':>10}")
-    for r in rows():
-        if not options.json:
-            print(told(r), flush=True)
-        found.append(r)
-    if options.json:
-        head = {"schema": 1, "topic": "markov", "date": str(date.today()), "device": "CPU", "torch": torch.__version__}
-        safe = [{k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in r.items()} for r in found]
-        print(json.dumps({**head, "python": sys.version.split()[0], "rows": safe}, indent=1, ensure_ascii=False))
-        if not options.svg:
-            return 0
-    path = Path(options.svg or "markov.svg")
-    heat = path.with_stem(f"{path.stem}_heat")
-    try:
-        draw(found, str(path))
-        draw_heat(str(heat))
-    except OSError as error:
-        print(f"--svg {path}: cannot be written: {error.strerror}", file=sys.stderr)
-        return 2
-    if not options.json:
-        print(f"wrote {path} and {heat}")
-    return 0
+    return report("markov", options, rows(), draw, told=told, heading=HEADING)

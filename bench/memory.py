@@ -7,9 +7,7 @@ most know 16-bit training only, which is held against autocast. That takes minut
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
-from datetime import date
 from time import perf_counter
 from typing import Any
 
@@ -19,6 +17,7 @@ from torch.distributed._tools.mem_tracker import MemTracker
 
 from bench import fake
 from bench import memory_formulas as others
+from bench.experiment import report
 from bench.measure import on_cpu, peak
 from bench.options import Setting, parser, setting
 from bench.predict import LEFT_OUT, predict
@@ -94,27 +93,28 @@ def rows(cases: Iterable[Setting]) -> Iterator[dict[str, Any]]:
             }  # fmt: skip
 
 
+def heading(row: dict[str, Any]) -> str:
+    return (
+        f"\n{row['model']}, {row['layers']} layers, {row['batch']} × {row['seq']}, {row['dtype']}: measured"
+        f" {row['measured']:,} bytes in {row['seconds measured']:.0f} s, torch {torch.__version__}, CPU\n"
+        f"{'predictor':<50}{'bytes':>14}{'difference':>14}{'seconds':>9}  leaves out"
+    )
+
+
+def told(row: dict[str, Any]) -> str:
+    """A predictor's bytes."""
+    if row["predicted"] is None:
+        return f"{row['predictor']:<50}{'none':>14}{'':>23}  this dtype"
+    off = "exact" if row["predicted"] == row["measured"] else f"{row['difference in percent']:+.4f} %"
+    return f"{row['predictor']:<50}{row['predicted']:>14,}{off:>14}{row['seconds']:>9.1f}  {row['leaves out']}"
+
+
+def wrong(row: dict[str, Any]) -> bool:
+    """Is our prediction off? In autocast it leaves out scratch of oneDNN."""
+    ours = row["predictor"] == PREDICTORS[0][0] and row["dtype"] == "fp32"
+    return ours and row["predicted"] != row["measured"]
+
+
 def main(options) -> int:
-    """Print the table; 1 if our prediction is off in float32 (in autocast it leaves out scratch of oneDNN)."""
-    found: list[dict[str, Any]] = []
-    for row in rows(setting(parser("memory", "").parse_args(case.split())) for case in CASES):
-        found.append(row)
-        if options.json:
-            continue
-        if row["predictor"] == PREDICTORS[0][0]:
-            print(
-                f"\n{row['model']}, {row['layers']} layers, {row['batch']} × {row['seq']}, {row['dtype']}: measured"
-                f" {row['measured']:,} bytes in {row['seconds measured']:.0f} s, torch {torch.__version__}, CPU"
-            )
-            print(f"{'predictor':<50}{'bytes':>14}{'difference':>14}{'seconds':>9}  leaves out")
-        if row["predicted"] is None:
-            print(f"{row['predictor']:<50}{'none':>14}{'':>23}  this dtype")
-            continue
-        off = "exact" if row["predicted"] == row["measured"] else f"{row['difference in percent']:+.4f} %"
-        print(f"{row['predictor']:<50}{row['predicted']:>14,}{off:>14}{row['seconds']:>9.1f}  {row['leaves out']}",
-              flush=True)  # fmt: skip
-    if options.json:
-        head = {"schema": 1, "topic": "memory", "date": str(date.today()), "device": "CPU", "torch": torch.__version__}
-        print(json.dumps({**head, "rows": found}, indent=1, ensure_ascii=False))
-    exact = (row for row in found if row["predictor"] == PREDICTORS[0][0] and row["dtype"] == "fp32")
-    return int(any(row["predicted"] != row["measured"] for row in exact))
+    cases = (setting(parser("memory", "").parse_args(case.split())) for case in CASES)
+    return report("memory", options, rows(cases), told=told, heading=heading, wrong=wrong)

@@ -14,12 +14,12 @@ import math
 import sys
 import time
 from collections.abc import Iterator
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from bench.experiment import report
 from derivations import mlp as proved
 from reference import corpus, mlp, mlp_training
 from reference.markov import count, encode, log_likelihood
@@ -182,29 +182,14 @@ def _bits(row: dict[str, Any]) -> str:
 
 def main(options: argparse.Namespace) -> int:
     """Measure, print and draw; 1 where a count of parameters is not the predicted one."""
-    found: list[dict[str, Any]] = []
+    from bench.mlp_figures import draw
+
     try:
-        for row in rows(getattr(options, "steps", None)):
-            found.append(row)
-            print(told(row), file=sys.stderr if options.json else sys.stdout, flush=True)
+        return report("mlp", options, rows(getattr(options, "steps", None)), draw, told=told, heading="",
+                      wrong=lambda row: row.get("ratio", 1) != 1, threads=torch.get_num_threads())  # fmt: skip
     except KeyboardInterrupt:
         print("interrupted; run again to go on", file=sys.stderr)
         return 130
-    if options.json:
-        head = {"schema": 1, "topic": "mlp", "date": str(date.today()), "device": "CPU", "torch": torch.__version__,
-                "threads": torch.get_num_threads()}  # fmt: skip
-        print(json.dumps({**head, "rows": found}, indent=1, ensure_ascii=False))
-    path = options.svg or "" if options.json else options.svg or "mlp.svg"
-    if path:
-        from bench.mlp_figures import draw
-
-        try:
-            names = draw(found, path)
-        except OSError as error:
-            print(f"--svg {path}: cannot be written: {error.strerror}", file=sys.stderr)
-            return 2
-        print(f"wrote {' and '.join(names)}", file=sys.stderr)
-    return int(any(row.get("ratio", 1) != 1 for row in found))
 
 
 if __name__ == "__main__":

@@ -12,16 +12,13 @@ statistics and all.
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
-import sys
 from collections.abc import Iterator
-from datetime import date
 from typing import Any
 
 import torch
 
+from bench.experiment import report
 from reference.activations import relu
 from reference.initialization import draw, gain
 from reference.normalization import layer_norm
@@ -73,31 +70,6 @@ def told(row: dict[str, Any]) -> str:
     return f"{kind:<32}{row['predicted'][0]:>12.4g}{row['measured'][0]:>12.4g}{row['ratio']:>9.3f}"
 
 
-def main(options: argparse.Namespace) -> int:
-    """Measure, print and draw."""
-    found: list[dict[str, Any]] = []
-    out = sys.stderr if options.json else sys.stdout
-    print(
-        f"gradient {L} layers below the loss, of size one there: predicted, measured, ratio; {SEEDS} networks", file=out
-    )
-    for row in rows():
-        found.append(row)
-        print(told(row), file=out, flush=True)
-    if options.json:
-        head = {"schema": 1, "topic": "normalization", "date": str(date.today()), "device": "CPU"}
-        head |= {"torch": torch.__version__, "entries": N, "layers": L, "networks": SEEDS}
-        print(json.dumps({**head, "rows": found}, indent=1, ensure_ascii=False))
-    path = options.svg or "" if options.json else options.svg or "normalization.svg"
-    if path:
-        try:
-            drawn(found, path)
-        except OSError as error:
-            print(f"--svg {path}: cannot be written: {error.strerror}", file=sys.stderr)
-            return 2
-        print(f"wrote {path}", file=out)
-    return 0
-
-
 def drawn(found: list[dict[str, Any]], path: str) -> None:
     """Two panels: post-norm and pre-norm."""
     from bench.figures import frame, names, panels, save, series
@@ -121,3 +93,9 @@ def drawn(found: list[dict[str, Any]], path: str) -> None:
         )
         names(axes, ends)
     save(figure, path)
+
+
+def main(options) -> int:
+    what = f"gradient {L} layers below the loss, of size one there: predicted, measured, ratio; {SEEDS} networks"
+    return report("normalization", options, rows(), drawn, told=told, heading=what,
+                  entries=N, layers=L, networks=SEEDS)  # fmt: skip

@@ -8,17 +8,15 @@ trains the model of bench/small_model.py with every optimizer at eleven learning
 
 from __future__ import annotations
 
-import json
 import math
-import sys
 from collections.abc import Callable, Iterator
-from datetime import date
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from bench import small_model
+from bench.experiment import report, row
 from reference.optimizers import adam, adam_init, adam_update, momentum_init, momentum_update
 
 F64 = torch.float64
@@ -29,12 +27,6 @@ RATES = tuple(10.0 ** (k / 2) for k in range(-8, 3))
 STEPS = 300
 TOP = 5.0
 """Nats beyond which a loss is not drawn; guessing among the symbols costs 4.6."""
-
-
-def row(what: str, of: str, at: float, measured: float, predicted: float | None = None, **more) -> dict[str, Any]:
-    """One measurement `of` something, `at` a condition, a step or a rate."""
-    ratio = None if predicted is None else measured / predicted
-    return {"what": what, "of": of, "at": at, "predicted": predicted, "measured": measured, "ratio": ratio, **more}
 
 
 def walk(curvatures: Tensor, lr: float, mu: float, steps: int) -> Tensor:
@@ -191,38 +183,5 @@ def curve(seen: list[dict[str, Any]]) -> tuple[list[float], list[float]]:
     return [r["at"] for r in seen[: end + 1]], [min(r["measured"], TOP) for r in seen[: end + 1]]
 
 
-def told(r: dict[str, Any]) -> str:
-    """One row as a line."""
-    predicted = "" if r["predicted"] is None else f"{r['predicted']:.6g}"
-    ratio = "" if r["ratio"] is None else f"{r['ratio']:.4f}"
-    return f"  {r['of']:<24}{r['at']:>10.4g}{predicted:>14}{r['measured']:>14.6g}{ratio:>10}"
-
-
-def report(topic: str, found: Iterator[dict[str, Any]], figure: Callable[..., None], options) -> int:
-    """Print the table or the JSON and draw the figure; 2 where it cannot be written."""
-    kept: list[dict[str, Any]] = []
-    for r in found:
-        if not options.json:
-            if not kept or kept[-1]["what"] != r["what"]:
-                print(f"{r['what']:<26}{'at':>10}{'predicted':>14}{'measured':>14}{'ratio':>10}")
-            print(told(r), flush=True)
-        kept.append(r)
-    if options.json:
-        head = {"schema": 1, "topic": topic, "date": str(date.today()), "device": "CPU", "torch": torch.__version__}
-        safe = [{k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in r.items()} for r in kept]
-        print(json.dumps({**head, "python": sys.version.split()[0], "rows": safe}, indent=1, ensure_ascii=False))
-        if not options.svg:
-            return 0
-    path = options.svg or f"{topic}.svg"
-    try:
-        figure(kept, path)
-    except OSError as error:
-        print(f"--svg {path}: cannot be written: {error.strerror}", file=sys.stderr)
-        return 2
-    if not options.json:
-        print(f"wrote {path}")
-    return 0
-
-
 def main(options) -> int:
-    return report("optimizers", rows(), draw, options)
+    return report("optimizers", options, rows(), draw)

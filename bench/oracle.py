@@ -9,6 +9,7 @@ right when it follows some reading: a contract, with our definition or conventio
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache, wraps
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_leaves, tree_map
 
+from bench.experiment import report
 from bench.legitimate import LEGITIMATE
 from bench.legitimate_layers import LAYERS
 from verify.ask import Answer
@@ -146,38 +148,29 @@ def table(count: int = 40) -> Iterator[dict[str, Any]]:
             }
 
 
-def main(as_json: bool) -> int:
-    """Print the table, and the sums by dtype."""
-    import json
-    from datetime import date
+def told(row: dict[str, Any]) -> str:
+    """An operation's line: false alarms, and detected mistakes."""
+    alarms, caught = (" ".join(f"{row[what][rule]:3d}" for rule in RULES) for what in ("alarms", "caught"))
+    missed = f"  missed: {', '.join(row['missed'])}" if row["missed"] else ""
+    return (
+        f"{row['dtype']:<9} {row['operation']:<22} {row['right']:2d} right: {alarms}"
+        f"   {row['wrong']:2d} wrong: {caught}{missed}"
+    )
 
+
+def main(options) -> int:
+    """Print the table, and the sums by dtype."""
     found = []
-    if not as_json:
-        print("of right implementations, false alarms; of known mistakes, detected: " + " · ".join(RULES))
-    for row in table():
-        found.append(row)
-        if not as_json:
-            alarms, caught = (" ".join(f"{row[what][rule]:3d}" for rule in RULES) for what in ("alarms", "caught"))
-            missed = f"  missed: {', '.join(row['missed'])}" if row["missed"] else ""
-            print(f"{row['dtype']:<9} {row['operation']:<22} {row['right']:2d} right: {alarms}"
-                  f"   {row['wrong']:2d} wrong: {caught}{missed}", flush=True)  # fmt: skip
-    if as_json:
-        print(
-            json.dumps(
-                {
-                    "schema": 2,
-                    "date": str(date.today()),
-                    "device": "CPU",
-                    "torch": torch.__version__,
-                    "rules": RULES,
-                    "rows": found,
-                },
-                indent=1,
-                ensure_ascii=False,
-            )
-        )
-        return 0
+
+    def rows():
+        for row in table():
+            found.append(row)
+            yield row
+
+    heading = "of right implementations, false alarms; of known mistakes, detected: " + " · ".join(RULES)
+    report("oracle", options, rows(), told=told, heading=heading, schema=2, rules=RULES)
     for what, all_of in (("alarms", "right"), ("caught", "wrong")):
         sums = {rule: sum(row[what][rule] for row in found) for rule in RULES}
-        print(f"{what} of {sum(row[all_of] for row in found)}: " + ", ".join(f"{r} {n}" for r, n in sums.items()))
+        told_sums = ", ".join(f"{rule} {n}" for rule, n in sums.items())
+        print(f"{what} of {sum(row[all_of] for row in found)}: {told_sums}", file=sys.stderr if options.json else None)
     return 0

@@ -11,16 +11,14 @@ end, for three contexts. How many symbols each filter keeps is measured only: a 
 
 from __future__ import annotations
 
-import json
 import math
-import sys
 from collections.abc import Callable, Iterator
-from datetime import date
 from functools import partial
 from typing import Any
 
 import torch
 
+from bench.experiment import report
 from reference import corpus, sampling
 from reference.markov import conditional, count, encode
 
@@ -123,34 +121,16 @@ def draw(rows: list[dict[str, Any]], path: str) -> None:
     save(figure, path)
 
 
+def heading(r: dict[str, Any]) -> str:
+    return f"\n{r['what']}: {r['of']}\n{'T':>9}{'predicted':>14}{'measured':>14}{'ratio':>12}"
+
+
+def told(r: dict[str, Any]) -> str:
+    """A row as a line of the table."""
+    predicted = "" if r["predicted"] is None else f"{r['predicted']:.6g}"
+    ratio = "" if r["ratio"] is None else f"{r['ratio']:.6f}"
+    return f"{r['T']:>9.4f}{predicted:>14}{r['measured']:>14.6g}{ratio:>12}"
+
+
 def main(options) -> int:
-    """Print the table and draw the figure; 2 where it cannot be written."""
-    collected: list[dict[str, Any]] = []
-    for r in rows():
-        if not options.json:
-            if not collected or (collected[-1]["what"], collected[-1]["of"]) != (r["what"], r["of"]):
-                print(f"\n{r['what']}: {r['of']}\n{'T':>9}{'predicted':>14}{'measured':>14}{'ratio':>12}")
-            predicted = "" if r["predicted"] is None else f"{r['predicted']:.6g}"
-            ratio = "" if r["ratio"] is None else f"{r['ratio']:.6f}"
-            print(f"{r['T']:>9.4f}{predicted:>14}{r['measured']:>14.6g}{ratio:>12}", flush=True)
-        collected.append(r)
-    if options.json:
-        head = {
-            "schema": 1,
-            "topic": "sampling",
-            "date": str(date.today()),
-            "device": "CPU",
-            "torch": torch.__version__,
-        }
-        print(json.dumps({**head, "python": sys.version.split()[0], "rows": collected}, indent=1, ensure_ascii=False))
-        if not options.svg:
-            return 0
-    path = options.svg or "sampling.svg"
-    try:
-        draw(collected, path)
-    except OSError as error:
-        print(f"--svg {path}: cannot be written: {error.strerror}", file=sys.stderr)
-        return 2
-    if not options.json:
-        print(f"wrote {path}")
-    return 0
+    return report("sampling", options, rows(), draw, told=told, heading=heading)

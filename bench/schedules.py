@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from bench import small_model
-from bench.optimizers import report, row
+from bench.experiment import report, row
 from reference.schedules import constant, cosine, inverse_square_root, wsd
 
 F64 = torch.float64
@@ -136,4 +136,4 @@ def draw(found: list[dict[str, Any]], path: str) -> None:
 
 
 def main(options) -> int:
-    return report("schedules", rows(), draw, options)
+    return report("schedules", options, rows(), draw)
