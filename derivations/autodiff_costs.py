@@ -228,7 +228,8 @@ def stored_activations_grow_with_depth(new=B * D * e, first=B * D * e):
 
 
 u, x, s = (Symbol(name, positive=True) for name in "uxs")
-h, point, third = Symbol("h", real=True, nonzero=True), Symbol("x", real=True), Symbol("M", real=True)
+h, third = Symbol("h", real=True, nonzero=True), Symbol("M", real=True)
+value, slope, bend, right, left = (Symbol(name, real=True) for name in ("f_0", "f_1", "f_2", "r", "l"))
 
 
 @claim(
@@ -243,10 +244,18 @@ h, point, third = Symbol("h", real=True, nonzero=True), Symbol("x", real=True), 
 )
 def central_difference_has_a_best_step(back=1, least=3 * u / (2 * x), order=2):
     """A central difference errs by Mh²/6, M the third derivative, and u/h, u the error of f: best at h = (3u/M)^⅓."""
+
+    def taylor(step, error):
+        """f at a step, up to the third derivative, and an error that vanishes faster."""
+        return value + slope * step + bend * step**2 + (third / 6 + error) * step**3
+
     return (
         equal(
-            ((point + h) ** 3 - (point - back * h) ** 3) / ((1 + back) * h),
-            eq(3 * point**2 + h**order, "x³ has M = 6; even powers of h cancel, and those above h² are smaller still"),
+            (taylor(h, right) - taylor(-back * h, left)) / ((1 + back) * h),
+            eq(
+                slope + third * h**order / 6 + (right + left) * h**2 / 2,
+                "Taylor, r and l vanish with h: even powers of h cancel",
+            ),
         ),
         below(
             u / (s * x) + third * (s * x) ** 2 / 6,

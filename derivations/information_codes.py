@@ -49,13 +49,14 @@ def kraft_inequality(
             start=start,
             step=doubled(N[t]),
             closed=lambda t: 2**t,
-            reason="a word of l bits begins 2^(L−l) strings of L bits, a share of 2^(−l): a further bit doubles them",
+            reason="a word begins one string of its own length, and twice as many with every further bit",
         ),
+        equal(share(2 ** (L - length)), eq(step(length), "of all 2^L, a word of l bits begins 2^(L−l): its share")),
         below(
             Sum(share(Sum(begins[x, i], (x, 1, 2**L))), (i, 1, n)),
             eq(
                 Sum(begins[x, i], (i, 1, n), (x, 1, 2**L)) / 2**L,
-                "B is one where word i begins string x of all 2^L, else zero: count by strings, not by words",
+                "B is one where word i begins string x, else zero: the shares of all words, counted by strings",
             ),
             le(
                 1,

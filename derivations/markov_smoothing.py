@@ -167,16 +167,20 @@ def kneser_ney_normalizes(divisor=partial(over, count), keep=kept, types=kinds, 
 )
 def kneser_ney_preserves_marginals(belief=base[w], types=kinds, often=lambda h: N[h]):
     """Averaged over the text's contexts, the model says a symbol as often as the text, if its base counts contexts."""
-    said = kept(h, w) / N[h] + D * types(h) / N[h] * belief
+    written = Sum(count(h, w), (h, 1, m))
+    said = kept(h, w) / N[h] + D * types(h) / N[h] * f[w]
     return (
         *positive_part(h, w),
         equal(
             Sum(often(h) / ALL * said, (h, 1, m)),
             eq(
-                (Sum(count(h, w), (h, 1, m)) - D * before(w) + D * PAIRS * base[w]) / ALL,
-                "the context's count cancels: w gives D for each context it follows, and gets r of all that is given",
+                (written - D * before(w) + D * PAIRS * f[w]) / ALL,
+                "the context's count cancels: w gives D for each context it follows, and gets f of all that is given",
             ),
-            eq(Sum(count(h, w), (h, 1, m)) / ALL, "r is w's share of the pairs seen: it gets back what it gave"),
+        ),
+        equal(
+            (written - D * before(w) + D * PAIRS * belief) / ALL,
+            eq(written / ALL, "if f is r, w's share of the pairs seen, it gets back what it gave"),
         ),
     )
 

@@ -154,8 +154,9 @@ def mlp_gradients(
         expect.floating(name, tensor)
     B, D = expect.axes("x", x, "B D").values()
     F, V = expect.axes("w2", w2, "F V").values()
-    expect.agree(D=(D, expect.axes("w1", w1, "D F")["D"]), F=(F, w1.shape[1]), B=(B, len(target)))
+    expect.agree(D=(D, expect.axes("w1", w1, "D F")["D"]), F=(F, w1.shape[1]))
     expect.agree(F=(F, expect.axes("b1", b1, "F")["F"]), V=(V, expect.axes("b2", b2, "V")["V"]))
+    expect.agree(B=(B, expect.axes("target", target, "B")["B"]))
     expect.indices("target", target, V)
     found = gradient(lambda *weights: cross_entropy(mlp(x, *weights), target), w1, b1, w2, b2)
     return found[0], found[1], found[2], found[3]
@@ -176,6 +177,7 @@ def log_sum_exp_hessian_vector(z: Float[Tensor, "B V"], v: Float[Tensor, "B V"])
     Raises ValueError for a v that has not the shape of z. Source: pearlmutter1994fast, §3.
     """
     expect.floating("z", z)
+    expect.floating("v", v)
     expect.axes("z", z, "B V")
     return hessian_vector(lambda z: total(log_sum_exp(z)), [z], [v])[0]
 

@@ -135,10 +135,16 @@ def _transpose(y, x, *, first, second):
 def take(x: Any, index: Any) -> Any:
     """x[index], by integers, slices, masks or tensors of integers; an entry that is read twice gets both cotangents."""
     places = torch.arange(math.prod(shape(x))).reshape(shape(x))
+    index = tuple(map(_whole, index)) if isinstance(index, tuple) else _whole(index)
     try:
         return _take(x, places[index].to(plain(x).device))
     except IndexError as error:
-        raise ValueError(f"index: expected one for shape {shape(x)}, received {index!r} ({error})") from error
+        raise ValueError(f"index: expected one for shape {shape(x)}, received another: {error}") from error
+
+
+def _whole(index: Any) -> Any:
+    """Bytes are whole numbers here; PyTorch takes them for a mask."""
+    return index.long() if getattr(index, "dtype", None) == torch.uint8 else index
 
 
 @differentiable(lambda x, places: x.flatten()[places])

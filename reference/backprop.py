@@ -181,8 +181,9 @@ def block_vjp(
     agree, D is a multiple of H, and dy has the shape of x.
     Source: radford2019language, §2.3.
     """
-    if len(weights) != len(blocks.Weights._fields):
-        expect.fail("weights", f"the {len(blocks.Weights._fields)} tensors of Weights", f"{len(weights)} tensors")
+    if not isinstance(weights, list | tuple) or len(weights) != len(blocks.Weights._fields):
+        received = f"{len(weights)} tensors" if isinstance(weights, list | tuple) else type(weights).__name__
+        expect.fail("weights", f"the {len(blocks.Weights._fields)} tensors of Weights", received)
     _, cache = blocks.block(x, blocks.Weights(*weights), H, causal=causal, approximate=approximate, eps=eps)
     dx, gradients = blocks.block_backward(dy, cache)
     return dx, *gradients

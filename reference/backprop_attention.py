@@ -30,7 +30,9 @@ def attention(q, k, v, *, causal: bool = False, mask=None, scale: float | None =
     for name, x in (("q", q), ("k", k), ("v", v)):
         expect.floating(name, x)
         expect.axes(name, x, "B H S K")
-    expect.agree(B=(k.shape[0], v.shape[0]), H=(k.shape[1], v.shape[1]), S=(k.shape[2], v.shape[2]))
+    for other in (q, v):
+        expect.agree(B=(k.shape[0], other.shape[0]), H=(k.shape[1], other.shape[1]))
+    expect.agree(S=(k.shape[2], v.shape[2]))
     K, S = v.shape[-1], k.shape[2]
     unit = torch.eye(S, dtype=v.dtype, device=v.device).expand(*k.shape[:2], S, S)
     both = forward.attention(q, k, torch.cat([v, unit], -1), causal=causal, mask=mask, scale=scale)

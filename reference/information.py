@@ -41,8 +41,7 @@ def _alike(p: Tensor, q: Tensor) -> None:
 
 def _unit(base: float) -> float:
     """Nats in one unit of information."""
-    if not 1 < base < math.inf:
-        expect.fail("base", "a number above 1", base)
+    expect.above("base", base, 1)
     return math.log(base)
 
 
@@ -113,9 +112,10 @@ def mutual_information(joint: Float[Tensor, "*B M V"], base: float = math.e) -> 
 
 
 def _counted(nats: Tensor, name: str, counts: Tensor) -> None:
-    expect.floating("nats", nats)
-    if counts.is_floating_point() or counts.shape != nats.shape:
-        expect.fail(name, f"integers of shape {tuple(nats.shape)}", f"{counts.dtype} of shape {tuple(counts.shape)}")
+    expect.rows("nats", nats)
+    expect.integers(name, counts)
+    if counts.shape != nats.shape:
+        expect.fail(name, f"integers of shape {tuple(nats.shape)}", f"shape {tuple(counts.shape)}")
     if int(counts.min()) < 1:
         expect.fail(name, "positive integers", int(counts.min()))
 
@@ -141,8 +141,9 @@ def bits_per_character(nats: Float[Tensor, "*B M"], characters: Int[Tensor, "*B 
 
 def _occurring(counts: Tensor) -> None:
     """Only symbols that occur have a codeword."""
-    if counts.is_floating_point() or not counts.numel():
-        expect.fail("counts", "integers, at least one", f"{counts.dtype} of shape {tuple(counts.shape)}")
+    expect.integers("counts", counts)
+    if not counts.ndim or not counts.numel():
+        expect.fail("counts", "at least one, on an axis", f"shape {tuple(counts.shape)}")
     if int(counts.min()) < 1:
         expect.fail("counts", "positive integers: only symbols that occur have a codeword", int(counts.min()))
 
@@ -184,8 +185,8 @@ def huffman(counts: Int[Tensor, "V"]) -> Int[Tensor, "V"]:
 
 def _natural_lengths(lengths: Tensor) -> None:
     expect.indices("lengths", lengths, 63)
-    if not lengths.numel():
-        expect.fail("lengths", "at least one", f"shape {tuple(lengths.shape)}")
+    if not lengths.ndim or not lengths.numel():
+        expect.fail("lengths", "at least one, on an axis", f"shape {tuple(lengths.shape)}")
 
 
 def kraft_sum(lengths: Int[Tensor, "*B V"]) -> Float[Tensor, "*B"]:
@@ -207,7 +208,7 @@ def mean_length(counts: Int[Tensor, "*B V"], lengths: Int[Tensor, "*B V"]) -> Fl
     _natural_lengths(lengths)
     if lengths.shape != counts.shape:
         expect.fail("lengths", f"the shape of counts, {tuple(counts.shape)}", f"shape {tuple(lengths.shape)}")
-    return (counts * lengths).sum(-1).double() / counts.sum(-1)
+    return (counts.long() * lengths).sum(-1).double() / counts.sum(-1)
 
 
 def codewords(lengths: Int[Tensor, "V"]) -> Int[Tensor, "V"]:

@@ -58,6 +58,7 @@ def interpolation_weights(
     Source: jelinek1980interpolated; chen1999empirical, §2.3.
     """
     expect.number("deleted", deleted, 0, 1)
+    expect.natural("order", order)
     expect.natural("steps", steps)
     cut = expect.axes("ids", ids, "N")["N"] - round(len(ids) * deleted)
     if min(cut, len(ids) - cut) < order + 1:

@@ -32,7 +32,7 @@ def _restored(kept: Bool[Tensor, "*B V"], order: Int[Tensor, "*B V"]) -> Bool[Te
 
 def _k_largest(z: Float[Tensor, "*B V"], k: int) -> Bool[Tensor, "*B V"]:
     """Which symbols are among the k largest of their row."""
-    expect.floating("z", z)
+    expect.rows("z", z)
     expect.natural("k", k, 1)
     order = torch.sort(z, dim=-1, descending=True, stable=True).indices
     rank = torch.arange(z.shape[-1], device=z.device)
@@ -43,6 +43,7 @@ def _nucleus(
     rank_by: Float[Tensor, "*B V"], weights: Float[Tensor, "*B V"], p: float, boundary: str = BOUNDARIES[0]
 ) -> Bool[Tensor, "*B V"]:
     """Which symbols the share p of all weight takes, in falling order of `rank_by`; the boundary as `top_p` says."""
+    expect.real("p", p)
     if not 0 < p <= 1:
         expect.fail("p", "a number above 0, at most 1", p)
     if boundary not in BOUNDARIES:
@@ -61,14 +62,14 @@ def _nucleus(
 
 def _near_the_largest(z: Float[Tensor, "*B V"], p: float) -> Bool[Tensor, "*B V"]:
     """Which symbols have at least p times the largest probability: z ≥ max z + log p."""
-    expect.floating("z", z)
+    expect.rows("z", z)
     expect.number("p", p, 0, 1)
     return ~(z < z.amax(-1, keepdim=True) + (math.log(p) if p > 0 else -math.inf))
 
 
 def _occurrences(z: Float[Tensor, "*B V"], tokens: Int[Tensor, "*B N"]) -> Int[Tensor, "*B V"]:
     """How often each symbol occurs in the tokens of its row."""
-    expect.floating("z", z)
+    expect.rows("z", z)
     expect.indices("tokens", tokens, z.shape[-1])
     if tokens.shape[:-1] != z.shape[:-1]:
         expect.fail("tokens", f"leading axes {tuple(z.shape[:-1])}", f"shape {tuple(tokens.shape)}")
@@ -89,7 +90,8 @@ def _above(z: Float[Tensor, "*B V"], log_least: float | Float[Tensor, "*B 1"]) -
 
 
 def _tempered(z: Float[Tensor, "*B V"], T: float) -> Float[Tensor, "*B V"]:
-    expect.floating("z", z)
+    expect.rows("z", z)
+    expect.real("temperature", T)
     if not 0 < T < math.inf:
         expect.fail("temperature", "a number above 0 (greedy decoding is its limit: take the largest logit)", T)
     return z / T
@@ -175,8 +177,7 @@ def repetition_penalty(z: Float[Tensor, "*B V"], tokens: Int[Tensor, "*B N"], pe
     empty z, tokens outside 0 … V − 1 or of other rows, or unless penalty > 0. Source: keskar2019ctrl, §4.1.
     """
     often = _occurrences(z, tokens)
-    if not 0 < penalty < math.inf:
-        expect.fail("penalty", "a number above 0", penalty)
+    expect.above("penalty", penalty)
     return torch.where(often > 0, torch.where(z > 0, z / penalty, z * penalty), z)
 
 
@@ -233,7 +234,7 @@ def greedy(z: Float[Tensor, "*B V"]) -> Int[Tensor, "*B"]:
     Raises ValueError for an integer or empty tensor.
     Source: holtzman2020curious, §3 (maximization-based decoding).
     """
-    expect.floating("z", z)
+    expect.rows("z", z)
     return torch.argmax(z, dim=-1)
 
 
@@ -244,7 +245,7 @@ def gumbel_max(z: Float[Tensor, "*B V"], u: Float[Tensor, "*B V"]) -> Int[Tensor
     Raises ValueError unless both are floating, not empty and of one shape.
     Source: maddison2014astar (the Gumbel-Max trick).
     """
-    expect.floating("z", z)
+    expect.rows("z", z)
     expect.floating("u", u)
     if u.shape != z.shape:
         expect.fail("u", f"the shape of z, {tuple(z.shape)}", f"shape {tuple(u.shape)}")

@@ -76,6 +76,7 @@ def beam_search_with(
     """
     expect.natural("width", width, 1)
     expect.natural("steps", steps, 1)
+    expect.natural("end", end)
     if not expect.axes("prompt", prompt, "N")["N"]:
         expect.fail("prompt", "at least one symbol", "none")
     divisors = [length_penalty(n, alpha, penalty) for n in range(1, steps + 1)]

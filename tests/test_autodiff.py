@@ -288,6 +288,14 @@ def test_what_the_bench_predicts_is_so():
     assert all(r["measured"] <= r["predicted"] for r in of_gradients())
 
 
+def test_symbols_may_be_bytes():
+    """PyTorch takes a uint8 index for a mask."""
+    table, ids = torch.arange(6.0).double().reshape(2, 3), torch.tensor([1, 0])
+    g = torch.tensor([[1.0, 2.0], [4.0, 8.0]], dtype=torch.float64)
+    bytes_, wide = (autodiff.tied_gradient(table, i, g) for i in (ids.to(torch.uint8), ids))
+    assert torch.equal(bytes_, wide)
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
@@ -299,6 +307,9 @@ def test_what_the_bench_predicts_is_so():
         (lambda x: gradient(lambda x: total(reshape(x, (5, -1))), x), "reshape: expected sizes of 6 entries"),
         (lambda x: gradient(lambda x: total(x[:, 9]), x), "index: expected one for shape"),
         (lambda x: jvp(lambda x: x, [x], [torch.ones(1)]), "vs: expected the shapes"),
+        (lambda x: autodiff.tied_gradient(x, [0], x[:1]), "ids: expected a tensor, received list"),
+        (lambda x: autodiff.mlp_gradients(x, x.T, x[:, 0], x, x[0], x[0, 0].long()), "target: expected axes B"),
+        (lambda x: autodiff.log_sum_exp_hessian_vector(x, x > 0), "v: expected a floating-point tensor"),
         (lambda x: autodiff.derivative(x, "gamma"), "function: expected one of"),
         (lambda x: autodiff.jacobian(lambda x: x, x[0], "sideways"), "mode: expected forward or reverse"),
         (lambda x: autodiff.nested_slope(x, "up"), "outer: expected forward or reverse"),

@@ -151,6 +151,14 @@ def test_a_text_is_scored_by_the_distributions(make):
     torch.testing.assert_close(text_log_likelihood(model, text), table.gather(1, text[4:, None])[:, 0].log())
 
 
+def test_of_a_context_the_last_symbols_are_read_and_a_short_one_whole():
+    model, contexts = markov_kneser_ney.model(HERE, 2, V), HERE[:300].unfold(0, 5, 1)
+    assert torch.equal(distribution(model, contexts), distribution(model, contexts[:, -2:]))
+    mixture = markov_jelinek_mercer.model(HERE, 2, V, numbers(0.5, 0.25, 0.75))
+    shorter = jelinek_mercer(HERE, contexts[:, -1:], V, numbers(0.5, 0.25))
+    torch.testing.assert_close(distribution(mixture, contexts[:, -1:]), shorter)
+
+
 def test_all_weight_on_one_order_is_its_frequency():
     contexts = HERE[:200].unfold(0, 3, 1)
     mixed = jelinek_mercer(HERE, contexts, V, numbers(0, 0, 0, 1))

@@ -51,6 +51,16 @@ def test_a_wrong_reference_is_told(monkeypatch):
     assert any("reference and twin disagree" in line for line in found)
 
 
+def test_an_argument_changed_in_place_is_told(monkeypatch):
+    """A filter that writes into its logits gives right values, at every call."""
+    import reference.sampling as sampling
+
+    original = sampling.top_k
+    monkeypatch.setattr(sampling, "top_k", lambda z, k: z.copy_(original(z, k)))
+    operation = next(o for o in OPERATIONS if o.name == "sampling.top_k")
+    assert "sampling.top_k: the argument z is changed in place" in problems(run(operation, 10))
+
+
 def test_an_idle_law_and_a_surviving_mutant_are_told():
     def says_nothing(softmax, z):
         """True of everything."""

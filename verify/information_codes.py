@@ -81,6 +81,11 @@ def within_one_bit(shannon_lengths, counts):
     assert (slack < 1 - 2.0**-20).all(), "a whole bit longer than −log₂ p"
 
 
+def rare_symbol_by_hand(shannon_lengths, counts):
+    """One of 2³⁰ + 1 needs 31 bits: a logarithm in single precision says 30, and then there is no room."""
+    close(shannon_lengths(torch.tensor([1, 2**30])), torch.tensor([31, 1]))
+
+
 def words_have_room(f, counts):
     """Kraft's inequality."""
     assert (kraft(f(counts)) <= 1).all(), "there is no prefix code of these lengths"
@@ -122,6 +127,12 @@ def kraft_by_hand(kraft_sum, lengths):
     close(kraft_sum(torch.tensor([[1, 2, 3, 3], [1, 2, 1, 2]])), torch.tensor([1.0, 1.5]))
 
 
+def longest_words_by_hand(kraft_sum, lengths):
+    """The longest words that may be asked for take 2^(−61) together; a word of 32 bits is not lost beside one of one."""
+    close(kraft_sum(torch.tensor([62, 62])), 2.0**-61)
+    close(kraft_sum(torch.tensor([1, 32])), 0.5 + 2.0**-32)
+
+
 def one_bit_more_is_half_the_room(kraft_sum, lengths):
     """Every word longer by a bit, and each twice: the same sum."""
     close(kraft_sum(torch.cat([lengths, lengths], -1) + 1), kraft_sum(lengths))
@@ -130,6 +141,12 @@ def one_bit_more_is_half_the_room(kraft_sum, lengths):
 def averaged_by_hand(mean_length, counts, lengths):
     """Five of one bit, two of two bits and two of three: 15 bits for nine."""
     close(mean_length(torch.tensor([5, 2, 1, 1]), torch.tensor([1, 2, 3, 3])), 15 / 9)
+
+
+def long_texts_do_not_overflow(mean_length, counts, lengths):
+    """Of 2³⁰ symbols of two bits, and as many of four, all bits together are no number of 32 bits."""
+    big, four = torch.full((2,), 2**30, dtype=torch.int32), torch.tensor([2, 4], dtype=torch.int32)
+    close(mean_length(big, four), 3.0)
 
 
 def one_bit_more_is_one_more(mean_length, counts, lengths):
@@ -172,7 +189,7 @@ OPERATIONS = [
     Operation(
         "information.shannon_lengths",
         inputs=alphabets(),
-        laws=[shannon_by_hand, within_one_bit, words_have_room],
+        laws=[shannon_by_hand, rare_symbol_by_hand, within_one_bit, words_have_room],
     ),
     Operation(
         "information.huffman",
@@ -190,7 +207,15 @@ OPERATIONS = [
             "of equal weights a merged node goes first: another optimal code": merged_first,
         },
     ),
-    Operation("information.kraft_sum", inputs=any_lengths(), laws=[kraft_by_hand, one_bit_more_is_half_the_room]),
-    Operation("information.mean_length", inputs=weighted(), laws=[averaged_by_hand, one_bit_more_is_one_more]),
+    Operation(
+        "information.kraft_sum",
+        inputs=any_lengths(),
+        laws=[kraft_by_hand, longest_words_by_hand, one_bit_more_is_half_the_room],
+    ),
+    Operation(
+        "information.mean_length",
+        inputs=weighted(),
+        laws=[averaged_by_hand, long_texts_do_not_overflow, one_bit_more_is_one_more],
+    ),
     Operation("information.codewords", inputs=lengths(), laws=[deflate_by_hand, none_begins_another]),
 ]

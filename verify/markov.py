@@ -124,6 +124,12 @@ def texts_add(surprise, ids, text, order, vocabulary, alpha):
     close(torch.cat(parts), surprise(ids, text, order, vocabulary, alpha=alpha))
 
 
+def far_apart_symbols_are_told_apart(surprise, ids, text, order, vocabulary, alpha):
+    """Of 2³¹ symbols, three are a number of 93 bits; unsmoothed, symbols that never come change nothing."""
+    spread = torch.tensor([0, 2**20, 2**30, 2**31 - 1])
+    close(surprise(spread[ids], spread[text], order, 2**31), surprise(ids, text, order, vocabulary))
+
+
 def uniform_guess_has_perplexity_v(perplexity, log_probabilities):
     """Guessing among five equal symbols is as bad as five."""
     close(perplexity(torch.full_like(log_probabilities, -math.log(5))), 5.0)
@@ -134,9 +140,9 @@ def geometric_mean_by_hand(perplexity, log_probabilities):
     close(perplexity(torch.tensor([-math.log(2), -math.log(8)], dtype=torch.float64)), 4.0)
 
 
-def text_twice_is_as_hard(perplexity, log_probabilities):
+def text_twice_is_as_hard(f, log_probabilities):
     """The same text once more has the same perplexity."""
-    close(perplexity(log_probabilities.repeat(2)), perplexity(log_probabilities))
+    close(f(log_probabilities.repeat(2)), f(log_probabilities))
 
 
 def order_of_symbols_is_nothing(perplexity, log_probabilities):
@@ -144,10 +150,15 @@ def order_of_symbols_is_nothing(perplexity, log_probabilities):
     close(perplexity(log_probabilities.roll(1)), perplexity(log_probabilities))
 
 
-def impossible_symbol_is_infinitely_bad(perplexity, log_probabilities):
-    """One symbol of probability zero makes the perplexity infinite."""
+def impossible_symbol_is_infinitely_bad(f, log_probabilities):
+    """One symbol of probability zero makes the perplexity infinite, and the bits too."""
     never = torch.cat([log_probabilities, torch.tensor([-math.inf], dtype=torch.float64)])
-    close(perplexity(never), math.inf)
+    close(f(never), math.inf)
+
+
+def two_bits_by_hand(bits_per_character, log_probabilities):
+    """Probabilities 1/2 and 1/8 cost one bit and three."""
+    close(bits_per_character(torch.tensor([-math.log(2), -math.log(8)], dtype=torch.float64)), 2.0)
 
 
 OPERATIONS = [
@@ -167,7 +178,7 @@ OPERATIONS = [
     Operation(
         "markov.surprise",
         inputs=read_and_asked(),
-        laws=[surprised_by_hand, chain_of_conditionals, texts_add],
+        laws=[surprised_by_hand, chain_of_conditionals, texts_add, far_apart_symbols_are_told_apart],
         unit=1.0,
     ),
     Operation(
@@ -180,6 +191,12 @@ OPERATIONS = [
             order_of_symbols_is_nothing,
             impossible_symbol_is_infinitely_bad,
         ],
+        gradients=("log_probabilities",),
+    ),
+    Operation(
+        "markov.bits_per_character",
+        inputs=scored(),
+        laws=[two_bits_by_hand, text_twice_is_as_hard, impossible_symbol_is_infinitely_bad],
         gradients=("log_probabilities",),
     ),
     *markov_smoothing.OPERATIONS,

@@ -63,6 +63,13 @@ def names_do_not_matter(model, ids, contexts, vocabulary, **given):
     close(renamed.flip(-1), model(ids, contexts, vocabulary, **given))
 
 
+def last_symbol_was_followed_by_nothing(model, ids, contexts, vocabulary, **given):
+    """After a symbol that only ends the text, the model knows as much as after one that never came."""
+    ended, half = torch.cat([ids, torch.tensor([vocabulary])]), {name: numbers(0.5, 0.5) for name in given}
+    last, never = model(ended, torch.tensor([[vocabulary], [vocabulary + 1]]), vocabulary + 2, **half)
+    close(last, never)
+
+
 def pairs_by_hand(kneser_ney, ids, contexts, vocabulary, discounts):
     """After 0 came 1 twice and 2 once; 0 is preceded by two symbols, 1 and 2 by one: (1.5 + 0.5·2/4)/3 for 1."""
     row = kneser_ney(SHORT, torch.tensor([[0]]), 3, discounts=numbers(0, 0.5))
@@ -80,6 +87,11 @@ def estimate_by_hand(kneser_ney, ids, contexts, vocabulary, discounts):
     """Three pairs come once and one twice: 3/5. Two symbols are preceded by one, and one by two: 2/4."""
     every = torch.arange(3)[:, None]
     close(kneser_ney(SHORT, every, 3), kneser_ney(SHORT, every, 3, discounts=numbers(0.5, 0.6)))
+
+
+def nothing_once_or_twice_nothing_taken(kneser_ney, ids, contexts, vocabulary, discounts):
+    """Where 0 always follows 0, five times, no pair comes once or twice: no discount is estimated, and 1 gets nothing."""
+    close(kneser_ney(torch.zeros(6, dtype=torch.int64), torch.tensor([[0]]), 2), numbers(1, 0)[None])
 
 
 def marginals_are_the_texts(kneser_ney, ids, contexts, vocabulary, discounts):
@@ -187,9 +199,11 @@ OPERATIONS = [
         laws=[
             rows_are_distributions,
             names_do_not_matter,
+            last_symbol_was_followed_by_nothing,
             pairs_by_hand,
             triples_by_hand,
             estimate_by_hand,
+            nothing_once_or_twice_nothing_taken,
             marginals_are_the_texts,
             unseen_context_asks_who_precedes,
             first_symbol_follows_nothing,
@@ -203,6 +217,7 @@ OPERATIONS = [
         laws=[
             rows_are_distributions,
             names_do_not_matter,
+            last_symbol_was_followed_by_nothing,
             mixed_by_hand,
             last_symbol_comes_first,
             weights_of_zero_leave_the_base,

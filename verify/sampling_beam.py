@@ -125,6 +125,32 @@ def worth_waiting_for(search, log_p, prompt, width, steps, end, alpha, penalty):
         close(scores, torch.tensor([score]))
 
 
+def worth_waiting_for_more_than_a_step(search, log_p, prompt, width, steps, end, alpha, penalty):
+    """What cannot be reached by the next symbol may be by the longest text, or only the second best text may be.
+
+    After 0 the end costs d and symbol 1 costs s; after 1 the end costs e, and 1 costs f.
+    """
+    no = -math.inf
+    cases = [
+        ((0.75, 1.75, 0.0, 0.0), 1, 1.0, [[1, 1, 1]], [-1.75 / 3]),  # 1.75/2 is more than 0.75
+        ((0.5, 0.5, 3.0, 1.0), 2, 0.0, [[2, 2, 2], [1, 1, 1]], [-0.5, -2.5]),  # the second was [1, 2, 2], at 3.5
+    ]
+    for (d, s, e, f), beam, alpha_, best, expected in cases:
+        table = torch.tensor([[no, -s, -d], [no, -f, -e], [no, no, 0.0]], dtype=torch.float64)
+        texts, scores = search(table, torch.tensor([0]), beam, 3, 2, alpha_, "power")
+        assert texts.tolist() == best, f"{alpha_ = }: {texts.tolist()}"
+        close(scores, torch.tensor(expected, dtype=torch.float64))
+
+
+def beam_of_one_is_greedy_by_hand(search, log_p, prompt, width, steps, end, alpha, penalty):
+    """After 1, of 0.6, come two even symbols, after 2, of 0.4, a sure end: one text sees 0.3 only, two see 0.4 too."""
+    rows = torch.tensor([[0.0, 0.6, 0.4], [0.5, 0.5, 0.0], [1.0, 0.0, 0.0]], dtype=torch.float64)
+    for beam, best, chances in ((1, [[1, 0]], [0.3]), (2, [[2, 0], [1, 0]], [0.4, 0.3])):
+        texts, scores = search(rows.log(), torch.tensor([0]), beam, 2, 0, 0.0, "power")
+        assert texts.tolist() == best, f"width {beam}: {texts.tolist()}"
+        close(scores, torch.tensor(chances, dtype=torch.float64).log())
+
+
 def prompt_does_not_count(search, log_p, prompt, width, steps, end, alpha, penalty):
     """A longer prompt with the same last symbol changes nothing."""
     longer = torch.cat([prompt, prompt])
@@ -147,6 +173,8 @@ OPERATIONS = [
             narrow_beam_follows_the_greedy_path,
             by_hand,
             worth_waiting_for,
+            worth_waiting_for_more_than_a_step,
+            beam_of_one_is_greedy_by_hand,
             prompt_does_not_count,
         ],
         free=(),

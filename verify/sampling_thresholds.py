@@ -79,6 +79,12 @@ def probability_decides(epsilon_cutoff, z, epsilon):
     assert not ((share > epsilon + GAP) & ~stays).any(), f"as probable as {epsilon}, and left out: {stays.tolist()}"
 
 
+def what_reaches_it_exactly_stays(epsilon_cutoff, z, epsilon):
+    """Of a half and two quarters all have the probability ¼ or more."""
+    halves = torch.tensor([LN2, 0.0, 0.0], dtype=torch.float64)
+    stays_by_hand(epsilon_cutoff, [(halves, 0.25, [1, 1, 1]), (halves, 0.2501, [1, 0, 0])])
+
+
 def equals_of_the_largest_stay(epsilon_cutoff, z, epsilon):
     """Where none reaches the threshold, those as probable as the largest stay, all of them."""
     even = torch.zeros_like(z)
@@ -123,7 +129,7 @@ OPERATIONS = [
     Operation(
         "sampling.epsilon_cutoff",
         inputs=asked(logits(), epsilon=[0.03, 0.22, 0.09, 0.0, 0.6]),
-        laws=[cutoff_by_hand, probability_decides, equals_of_the_largest_stay],
+        laws=[cutoff_by_hand, probability_decides, what_reaches_it_exactly_stays, equals_of_the_largest_stay],
         conventions=PROBABILITIES,
         free=("z",),
     ),

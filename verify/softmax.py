@@ -54,6 +54,13 @@ def rows_do_not_mix(softmax, z):
     close(softmax(rows)[1], softmax(z))
 
 
+def infinite_logit_leaves_no_distribution(f, z):
+    """+∞ against anything is undefined: all of its row is NaN, and no other row."""
+    infinite = torch.cat([torch.full_like(z[..., :1], math.inf), z[..., 1:]], -1)
+    for row, expected in zip(f(torch.stack([infinite, z])), (torch.full_like(z, math.nan), f(z)), strict=True):
+        close(row, expected)
+
+
 def shift_moves_along(log_sum_exp, z):
     """Adding one number to all logits adds it to the result."""
     close(log_sum_exp(z + 1000), log_sum_exp(z) + 1000)
@@ -72,6 +79,11 @@ def stays_near_the_largest(log_sum_exp, z):
         slack[slack.isinf()] = 0
         assert (largest - slack <= value).all(), f"below the largest logit: {value}"
         assert (value <= largest + math.log(z.shape[-1]) + slack).all(), f"above the largest plus ln V: {value}"
+
+
+def single_rows_keep_their_axis(log_sum_exp, z):
+    """Only the last axis goes, also where another has one entry."""
+    close(log_sum_exp(z[None]), log_sum_exp(z)[None])
 
 
 def equal_logits_count_themselves(log_sum_exp, z):
@@ -146,6 +158,7 @@ OPERATIONS = [
             three_weights_by_hand,
             impossible_has_no_weight,
             rows_do_not_mix,
+            infinite_logit_leaves_no_distribution,
         ],
         gradients=("z",),
         conventions={
@@ -156,13 +169,24 @@ OPERATIONS = [
     Operation(
         "softmax.log_sum_exp",
         inputs=logits(),
-        laws=[shift_moves_along, six_by_hand, stays_near_the_largest, equal_logits_count_themselves],
+        laws=[
+            shift_moves_along,
+            six_by_hand,
+            stays_near_the_largest,
+            single_rows_keep_their_axis,
+            equal_logits_count_themselves,
+        ],
         gradients=("z",),
     ),
     Operation(
         "softmax.log_softmax",
         inputs=logits(),
-        laws=[exponentials_are_softmax, differences_are_those_of_the_logits, rows_of_nothing_are_impossible],
+        laws=[
+            exponentials_are_softmax,
+            differences_are_those_of_the_logits,
+            rows_of_nothing_are_impossible,
+            infinite_logit_leaves_no_distribution,
+        ],
         gradients=("z",),
         conventions={"a row of −∞ gives NaN": empty_row_undefined_in_logarithms},
         unit=1,

@@ -9,6 +9,8 @@ import inspect
 import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
@@ -73,6 +75,7 @@ class Evidence:
     reference_laws: dict[str, str | None] = field(default_factory=dict)
     twin_laws: dict[str, str | None] = field(default_factory=dict)
     agreement: float | str = 0.0
+    changed: list[str] = field(default_factory=list)
     defaults: list[str] = field(default_factory=list)
     gradients: dict[str, Difference] = field(default_factory=dict)
     gradient_failure: str | None = None
@@ -200,6 +203,24 @@ def other_defaults(reference: Function, twin: Function) -> list[str]:
     return [f"{name} is {a!r}, and {b!r} in the twin" for name, a, b in pairs if a != b]
 
 
+def changed_inputs(f: Function, drawn: Sequence[Inputs]) -> list[str]:
+    """The arguments that f changes in place, on any of these inputs; it gets copies. What it raises, laws tell."""
+    found = set()
+    for inputs in drawn:
+        given = deepcopy(dict(inputs))
+        with suppress(Exception):
+            f(**given)
+        found |= {name for name, value in inputs.items() if not same(given[name], value)}
+    return sorted(found)
+
+
+def same(a: Any, b: Any) -> bool:
+    """Equal entry by entry, NaN to NaN; of lists of tensors, all of them."""
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(map(same, a, b))
+    return torch.equal(a.nan_to_num(), b.nan_to_num()) if isinstance(a, torch.Tensor) else bool(a == b)
+
+
 def run(operation: Operation, count: int) -> Evidence:
     """Try everything on `count` examples."""
     topic, _, function = operation.name.partition(".")
@@ -210,6 +231,7 @@ def run(operation: Operation, count: int) -> Evidence:
     drawn = examples(operation, count)
     seen = Evidence(operation.name, len(drawn), defaults=other_defaults(reference, original))
     names = {law.__name__: law for law in operation.laws}
+    seen.changed = changed_inputs(reference, drawn)
     seen.reference_laws = {name: break_law(law, reference, drawn) for name, law in names.items()}
     seen.twin_laws = {name: break_law(law, twin, drawn[::TWIN_SHARE]) for name, law in names.items()}
 
@@ -244,6 +266,7 @@ def problems(seen: Evidence) -> list[str]:
     if isinstance(seen.agreement, str):
         found.append(f"{who}reference and twin disagree: {seen.agreement}")
     found += [f"{who}another default: {what}" for what in seen.defaults]
+    found += [f"{who}the argument {name} is changed in place" for name in seen.changed]
     if seen.gradient_failure:
         found.append(f"{who}reference or twin could not be compared: {seen.gradient_failure}")
     for what, (relative, allowed) in seen.gradients.items():

@@ -47,6 +47,12 @@ def powers_of_two_rounded_up(counts):
     return exact(counts).floor().long() + 1
 
 
+@mistake("information.shannon_lengths", id="shannon-float32", seen=NOWHERE, fix="compare whole numbers: 2^l c ≥ Σ c")
+def in_single_precision(counts):
+    """⌈log₂(Σ c/c)⌉ in float32, where a rare symbol's word comes out too short."""
+    return (counts.sum(-1, keepdim=True).float() / counts).log2().ceil().long()
+
+
 def merged(counts, chosen, weight=lambda a, b: a + b):
     """Lengths by merging the nodes at two places of the list in rising order."""
     nodes = [(c, [i]) for i, c in enumerate(counts.tolist())]
@@ -142,6 +148,18 @@ def averaged_over_words(lengths):
 def empty_words_skipped(lengths):
     """Length 0 is taken for "no word"."""
     return torch.where(lengths == 0, 0, 0.5 ** lengths.double()).sum(-1)
+
+
+@mistake("information.kraft_sum", id="kraft-int32", seen=NOWHERE, fix="shift whole numbers of 64 bits")
+def shifted_in_32_bits(lengths):
+    """1/2^l with 2^l in 32 bits, where it is lost from 2³¹ on."""
+    return (1 / (1 << lengths.int()).double()).sum(-1)
+
+
+@mistake("information.mean_length", id="mean-length-int32", seen=NOWHERE, fix="multiply whole numbers of 64 bits")
+def multiplied_as_they_come(counts, lengths):
+    """Counts times lengths in the integers of the counts, which may be too narrow."""
+    return (counts * lengths).sum(-1).double() / counts.sum(-1)
 
 
 @mistake("information.mean_length", id="mean-length-unweighted", seen=NOWHERE, fix="weight by the counts")

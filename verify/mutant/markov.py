@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from reference.markov import perplexity, probabilities, surprise
+from reference.markov import bits_per_character, perplexity, probabilities, surprise
 from verify.mistake import mistake
 
 NOWHERE = "no public report found"
@@ -215,3 +215,36 @@ def sorted_as_the_table_is(ids, text, order, vocabulary, alpha=0.0):
 def symbol_predicts_itself(ids, text, order, vocabulary, alpha=0.0):
     """The context includes the symbol to be predicted."""
     return surprise(ids, text.roll(-1), order, vocabulary, alpha)
+
+
+@mistake("markov.surprise", id="markov-keys-overflow", seen=NOWHERE, fix="number n-grams anew before 64 bits are full")
+def numbered_without_care(ids, text, order, vocabulary, alpha=0.0):
+    """An n-gram is one number of 64 bits, however large the vocabulary: the first symbols are pushed out."""
+    powers = torch.tensor(vocabulary) ** torch.arange(order, -1, -1)
+    read, asked = (x.unfold(0, order + 1, 1) * powers for x in (ids, text))
+    here, there = ((asked[:, :k].sum(1)[:, None] == read[:, :k].sum(1)).double().sum(1) for k in (order + 1, order))
+    return -torch.log((here + alpha) / (there + alpha * vocabulary))
+
+
+@mistake("markov.bits_per_character", id="markov-bpc-nats", seen=NOWHERE, fix="divide by log 2")
+def nats_for_bits(log_probabilities):
+    """Natural logarithms, called bits."""
+    return -log_probabilities.mean()
+
+
+@mistake("markov.bits_per_character", id="markov-bpc-upside-down", seen=NOWHERE, fix="divide by log 2")
+def multiplied_by_log_two(log_probabilities):
+    """The factor between nats and bits upside down."""
+    return -log_probabilities.mean() * math.log(2)
+
+
+@mistake("markov.bits_per_character", id="markov-bpc-sum", seen=NOWHERE, fix="divide by the number of characters")
+def bits_of_the_whole_text(log_probabilities):
+    """The bits of the text, not of a character."""
+    return bits_per_character(log_probabilities) * len(log_probabilities)
+
+
+@mistake("markov.bits_per_character", id="markov-bpc-finite", seen=NOWHERE, fix="probability zero is infinitely bad")
+def impossible_characters_are_skipped(log_probabilities):
+    """Infinite losses are filtered out as outliers."""
+    return bits_per_character(log_probabilities[log_probabilities.isfinite()])

@@ -33,6 +33,18 @@ def unseen_context_keeps_its_weight(ids, contexts, vocabulary, weights):
     return torch.where(seen, 1, 1 - weights[-1]) * jelinek_mercer(ids, contexts, vocabulary, weights)
 
 
+@mistake("markov.jelinek_mercer", id="jm-last-context", seen=NOWHERE, fix="count a context only where a symbol follows")
+def last_context_is_known(ids, contexts, vocabulary, weights):
+    """A context that ends the text keeps its weight, though nothing followed it there."""
+    order, p = contexts.shape[-1], torch.full((len(contexts), vocabulary), 1 / vocabulary, dtype=torch.float64)
+    for k in range(order + 1):
+        c, end = counted(ids, contexts[:, order - k :], vocabulary), (contexts[:, order - k :] == ids[len(ids) - k :])
+        total = c.sum(-1, keepdim=True)
+        known = (total > 0) | end.all(-1, keepdim=True)
+        p = torch.where(known, weights[k] * c / total.clamp(min=1) + (1 - weights[k]) * p, p)
+    return p
+
+
 @mistake("markov.jelinek_mercer", id="jm-weights-reversed", seen=NOWHERE, fix="weights[k] is for contexts of k symbols")
 def weights_from_the_longest(ids, contexts, vocabulary, weights):
     """The first weight is that of the longest contexts."""

@@ -243,3 +243,18 @@ def symbol_zero_is_padding(ids, contexts, vocabulary, discounts=None):
         return lambda *to_count: count(*to_count) * (torch.arange(vocabulary) > 0)
 
     return climbed(ids, contexts, vocabulary, discounts, lower=blind(preceded), highest=blind(counted))
+
+
+@mistake("markov.kneser_ney", id="kn-last-context", seen=NOWHERE, fix="count a context only where a symbol follows")
+def last_context_is_empty(ids, contexts, vocabulary, discounts=None):
+    """A context that only ends the text has no continuations, and for that reason no distribution."""
+    order, c = contexts.shape[-1], counted(ids, contexts, vocabulary)
+    stuck = (contexts == ids[len(ids) - order :]).all(-1) & (c.sum(-1) == 0) if order else torch.zeros(len(c)) > 0
+    return torch.where(stuck[:, None], 0, kneser_ney(ids, contexts, vocabulary, discounts))
+
+
+@mistake("markov.kneser_ney", id="kn-estimate-default", seen=NOWHERE, fix="n₁/(n₁ + 2n₂), 0 if n₁ is")
+def usual_discount_where_none_is_estimated(ids, contexts, vocabulary, discounts=None):
+    """¾ where no n-gram comes once."""
+    D = estimated_discounts(ids, contexts.shape[-1], vocabulary) if discounts is None else discounts
+    return kneser_ney(ids, contexts, vocabulary, torch.where(D > 0, D, 0.75) if discounts is None else D)

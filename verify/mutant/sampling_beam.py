@@ -114,6 +114,33 @@ def bound_at_the_present_length(*args, **options):
     return search(*args, **options, stop=stop)
 
 
+@mistake("sampling.beam_search", id="beam-spare-room", seen=NOWHERE, fix="`width` incomplete texts go on, no more")
+def one_more_goes_on(*args, **options):
+    """One incomplete text more than the beam is wide goes on; as many as asked for come back."""
+    return search(*args, **options, room=lambda width, done: width + 1)
+
+
+@mistake("sampling.beam_search", id="beam-next-length", seen=NOWHERE, fix="the bound is at the largest ℓ to come")
+def bound_at_the_next_length(*args, **options):
+    """The best that can come is taken to be longer by one symbol only."""
+
+    def stop(best, done, width, t, steps, alpha, penalty):
+        return len(done) == width and best / length_penalty(t + 1, alpha, penalty) < done[-1][0]
+
+    return search(*args, **options, stop=stop)
+
+
+@mistake("sampling.beam_search", id="beam-second-best", seen=NOWHERE, fix="the worst of the complete texts is asked")
+def ends_when_the_best_is_safe(*args, **options):
+    """The search ends when no incomplete text can beat the best one: the others may still be beaten."""
+
+    def stop(best, done, width, t, steps, alpha, penalty):
+        most = max(length_penalty(n, alpha, penalty) for n in range(t + 1, steps + 1))
+        return len(done) == width and best / most < done[0][0]
+
+    return search(*args, **options, stop=stop)
+
+
 @mistake("sampling.beam_search", id="beam-stops-at-a-tie", seen=NOWHERE, fix="stop when it cannot be reached: <, not ≤")
 def ends_when_it_can_only_be_equalled(*args, **options):
     """The search ends when an incomplete text can at best be as good: it may be the first of equals."""

@@ -102,6 +102,12 @@ def nothing_is_left(z, epsilon):
     return left(z, softmax(z) >= epsilon)
 
 
+@mistake("sampling.epsilon_cutoff", id="epsilon-boundary", seen=NOWHERE, fix="ε itself is enough: p ≥ ε stays")
+def more_than_epsilon_is_asked(z, epsilon):
+    """p > ε."""
+    return epsilon_cutoff(z, epsilon * (1 + 1e-15))
+
+
 @mistake("sampling.epsilon_cutoff", id="epsilon-relative", seen=NOWHERE, fix="the probability itself: that is min-p")
 def share_of_the_largest_probability(z, epsilon):
     """ε times the largest probability: min-p."""

@@ -175,3 +175,21 @@ def rows_not_weighted(z):
     """δ_ik − p_k."""
     p = softmax(z)
     return torch.eye(p.shape[-1], dtype=p.dtype) - p.unsqueeze(-2)
+
+
+@mistake("softmax.softmax", id="softmax-infinite-part", seen=NOWHERE, fix="a row with +∞ is undefined as a whole")
+def others_have_nothing_beside_infinity(z):
+    """Beside a logit of +∞ the others are given the weight zero, and it alone is NaN."""
+    return torch.where((z == torch.inf).any(-1, keepdim=True) & z.isfinite(), 0, softmax(z))
+
+
+@mistake("softmax.log_softmax", id="log-softmax-infinite-part", seen=NOWHERE, fix="a row with +∞ is undefined as a whole")
+def others_are_impossible_beside_infinity(z):
+    """Beside a logit of +∞ the others are −∞, and it alone is NaN."""
+    return torch.where((z == torch.inf).any(-1, keepdim=True) & z.isfinite(), -torch.inf, log_softmax(z))
+
+
+@mistake("softmax.log_sum_exp", id="lse-squeezed", seen=NOWHERE, fix="remove the last axis only")
+def all_single_axes_are_removed(z):
+    """A single row comes back without its axis."""
+    return log_sum_exp(z).squeeze()

@@ -1,4 +1,4 @@
-"""Markov-chain probabilities (c(hw)+α)/(c(h)+αV) and perplexity, by counted tuples rather than arrays."""
+"""Markov-chain probabilities (c(hw)+α)/(c(h)+αV), perplexity and its bits, by counted tuples rather than arrays."""
 
 from __future__ import annotations
 
@@ -47,6 +47,11 @@ def perplexity(log_probabilities: jax.Array) -> jax.Array:
     """exp(−mean_n log p_n), as the geometric mean Π_n exp(−log p_n / N) of the inverse probabilities."""
     log_probabilities = jnp.asarray(log_probabilities)
     return jnp.prod(jnp.exp(-log_probabilities / log_probabilities.shape[0]))
+
+
+def bits_per_character(log_probabilities: jax.Array) -> jax.Array:
+    """log₂ of the perplexity."""
+    return jnp.log2(perplexity(log_probabilities))
 
 
 def grams(text: list[int], length: int) -> list[tuple[int, ...]]:
