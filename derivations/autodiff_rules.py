@@ -108,6 +108,14 @@ def exponential_is_a_limit(times=n + 1, cross=z * r / n**2, square=z**2 / n**2):
     """(1 + x/n)ⁿ rises from n > −x on and stays bounded: e^x is its limit, and e^x e^r = e^(x+r)."""
     ratio = (1 + z / (n + 1)) / (1 + z / n)
     return (
+        below(
+            ratio,
+            ge(
+                0,
+                "n > −x says that 1 + x/n is a number q > 0: so is this, and Bernoulli holds for it",
+                by=(1 + n * q) / ((n + 1) * q),
+            ),
+        ),
         equal(
             1 + times * (ratio - 1),
             eq(1 / (1 + z / n), "by Bernoulli at most ratioⁿ⁺¹: so (1 + x/n)ⁿ is at most (1 + x/(n+1))ⁿ⁺¹"),

@@ -63,9 +63,13 @@ def derivative(x: Float[Tensor, "*N"], function: str = "tanh") -> Float[Tensor, 
     Source: baydin2018automatic, §3.1.1.
     """
     expect.floating("x", x)
+    return jvp(FUNCTIONS[_known(function)], [x], [torch.ones_like(x)])[1]
+
+
+def _known(function: str) -> str:
     if function not in FUNCTIONS:
         expect.fail("function", f"one of {', '.join(FUNCTIONS)}", function)
-    return jvp(FUNCTIONS[function], [x], [torch.ones_like(x)])[1]
+    return function
 
 
 def arithmetic_pullback(
@@ -207,10 +211,30 @@ def layer_jacobian(x: Float[Tensor, "D"], w: Float[Tensor, "F D"], mode: str = "
     return jacobian(lambda x: reshape(tanh(matmul(w, reshape(x, (-1, 1)))), (-1,)), x, mode)
 
 
+def _modes(**chosen: str) -> None:
+    for name, mode in chosen.items():
+        if mode not in ("forward", "reverse"):
+            expect.fail(name, "forward or reverse", mode)
+
+
 def slope(f: Callable[[Any], Any], x: Any, mode: str) -> Any:
     """The slope at every entry of a function that maps each by itself."""
     ones = torch.ones_like(plain(x))
     return jvp(f, [x], [ones])[1] if mode == "forward" else vjp(f, x)[1](ones)[0]
+
+
+def second_derivative(
+    x: Float[Tensor, "*N"], function: str = "tanh", outer: str = "forward", inner: str = "forward"
+) -> Float[Tensor, "*N"]:
+    """The slope of the slope at every entry of a function of one number, each in its mode.
+
+    `function` is one of FUNCTIONS. Raises ValueError for another one, a mode that is neither forward nor reverse, or an
+    integer or empty tensor. Source: siskind2008nesting, §2.
+    """
+    expect.floating("x", x)
+    f = FUNCTIONS[_known(function)]
+    _modes(outer=outer, inner=inner)
+    return slope(lambda x: slope(f, x, inner), x, outer)
 
 
 def nested_slope(x: Float[Tensor, "*N"], outer: str = "forward", inner: str = "forward") -> Float[Tensor, "*N"]:
@@ -219,9 +243,7 @@ def nested_slope(x: Float[Tensor, "*N"], outer: str = "forward", inner: str = "f
     Raises ValueError for a mode that is neither forward nor reverse. Source: siskind2008nesting, §2.
     """
     expect.floating("x", x)
-    for name, mode in (("outer", outer), ("inner", inner)):
-        if mode not in ("forward", "reverse"):
-            expect.fail(name, "forward or reverse", mode)
+    _modes(outer=outer, inner=inner)
     return slope(lambda x: x * slope(lambda y: x * y * y, torch.ones_like(plain(x)), inner), x, outer)
 
 

@@ -161,7 +161,7 @@ BAD = {
     "empty text": (lambda: perplexity(NATS, torch.tensor([2, 0])), "symbols: expected positive integers, received 0"),
     "other texts": (lambda: bits_per_character(NATS, SYMBOLS[:1]), "characters: expected integers of shape"),
     "never seen": (lambda: huffman(torch.tensor([2, 0])), "counts: expected positive integers"),
-    "probabilities for counts": (lambda: shannon_lengths(P), "counts: expected an integer tensor, received torch.float64"),
+    "probabilities for counts": (lambda: shannon_lengths(P), "counts: expected an integer tensor"),
     "too many": (lambda: shannon_lengths(torch.tensor([2**31, 1])), "counts: expected a sum below"),
     "two alphabets": (lambda: huffman(torch.ones(2, 2).long()), "counts: expected axes V"),
     "no symbol": (lambda: huffman(torch.empty(0).long()), "counts: expected at least one, on an axis"),

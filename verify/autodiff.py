@@ -29,6 +29,21 @@ BY_HAND = {
     "wave": {0.0: -1.0, math.sqrt(math.pi): -2 * math.sqrt(math.pi) - 1},
 }
 
+BENDS_BY_HAND = {
+    "exp": {0.0: 1.0, math.log(3): 3.0},
+    "log": {1.0: -1.0, 2.0: -1 / 4},
+    "sin": {0.0: 0.0, math.pi / 2: -1.0},
+    "cos": {0.0: -1.0, math.pi: 1.0},
+    "tanh": {0.0: 0.0, math.log(2): -96 / 125},  # −2 · 3/5 · 16/25
+    "relu": {-2.0: 0.0, 3.0: 0.0},
+    "sqrt": {1.0: -1 / 4, 4.0: -1 / 32},
+    "one": {0.0: 0.0, 2.0: 0.0},
+    "square": {0.0: 2.0, 3.0: 2.0},
+    "reciprocal": {1.0: 2.0, 2.0: 1 / 4},
+    "sigmoid": {0.0: 0.0, math.log(2): -2 / 27},  # 2/9 · (1 − 4/3)
+    "wave": {0.0: 2.0, math.sqrt(math.pi): -2.0},
+}
+
 
 @st.composite
 def points(draw):
@@ -36,6 +51,13 @@ def points(draw):
     function = draw(st.sampled_from(ANYWHERE + POSITIVE))
     shape = draw(st.sampled_from([(3,), (2, 3)]))
     return {"x": draw(tensor(*shape, low=1 if function in POSITIVE else -8, high=8)), "function": function}
+
+
+@st.composite
+def bends(draw):
+    """The same, and the modes of the outer and the inner differentiation."""
+    modes = st.sampled_from(["forward", "reverse"])
+    return draw(points()) | {"outer": draw(modes), "inner": draw(modes)}
 
 
 @st.composite
@@ -82,9 +104,16 @@ def slopes_by_hand(derivative, x, function):
         close(derivative(where, name), slopes, scale=1)
 
 
-def entries_do_not_mix(derivative, x, function):
+def entries_do_not_mix(derivative, x, function, **modes):
     """The slope at an entry is that of the entry alone."""
-    close(derivative(x[..., :1], function), derivative(x, function)[..., :1])
+    close(derivative(x[..., :1], function, **modes), derivative(x, function, **modes)[..., :1])
+
+
+def bends_by_hand(second_derivative, x, function, outer, inner):
+    """Second derivatives that everybody knows, at two places each."""
+    for name, known in BENDS_BY_HAND.items():
+        where, expected = (torch.tensor(list(numbers), dtype=torch.float64) for numbers in (known, known.values()))
+        close(second_derivative(where, name, outer, inner), expected, scale=1)
 
 
 def shapes_come_back(pullback, a, b, g, **options):
@@ -177,6 +206,13 @@ def first_of_equals(_, z, g):
 
 OPERATIONS = [
     Operation("autodiff.derivative", inputs=points(), laws=[slopes_by_hand, entries_do_not_mix], unit=1.0, free=("x",)),
+    Operation(
+        "autodiff.second_derivative",
+        inputs=bends(),
+        laws=[bends_by_hand, entries_do_not_mix, autodiff_programs.modes_agree],
+        unit=1.0,
+        free=("x",),
+    ),
     Operation(
         "autodiff.arithmetic_pullback",
         inputs=pairs(),

@@ -124,11 +124,11 @@ def one_number_by_hand(layer_jacobian, x, w, mode):
     close(layer_jacobian(half, two, mode=mode), two * 16 / 25)
 
 
-def modes_agree(function, **inputs):
+def modes_agree(f, **inputs):
     """Forward and reverse mode give the same numbers."""
     swap = dict(zip(MODES, MODES[::-1], strict=True))
     other = {name: swap.get(value, value) if isinstance(value, str) else value for name, value in inputs.items()}
-    close(function(**other), function(**inputs))
+    close(f(**other), f(**inputs))
 
 
 def outputs_do_not_mix(layer_jacobian, x, w, mode):

@@ -128,7 +128,7 @@ def kraft_by_hand(kraft_sum, lengths):
 
 
 def longest_words_by_hand(kraft_sum, lengths):
-    """The longest words that may be asked for take 2^(−61) together; a word of 32 bits is not lost beside one of one."""
+    """Two words of 62 bits take 2^(−61) together; one of 32 bits is not lost beside one of one."""
     close(kraft_sum(torch.tensor([62, 62])), 2.0**-61)
     close(kraft_sum(torch.tensor([1, 32])), 0.5 + 2.0**-32)
 

@@ -90,7 +90,7 @@ def estimate_by_hand(kneser_ney, ids, contexts, vocabulary, discounts):
 
 
 def nothing_once_or_twice_nothing_taken(kneser_ney, ids, contexts, vocabulary, discounts):
-    """Where 0 always follows 0, five times, no pair comes once or twice: no discount is estimated, and 1 gets nothing."""
+    """Where 0 follows 0, five times, no pair comes once or twice: nothing is taken from it, and 1 gets nothing."""
     close(kneser_ney(torch.zeros(6, dtype=torch.int64), torch.tensor([[0]]), 2), numbers(1, 0)[None])
 
 

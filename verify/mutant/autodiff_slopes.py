@@ -6,8 +6,8 @@ from unittest.mock import patch
 
 import torch
 
-from reference.autodiff import FUNCTIONS, derivative
-from reference.autodiff_number import differentiable
+from reference.autodiff import FUNCTIONS, derivative, second_derivative
+from reference.autodiff_number import differentiable, plain
 from reference.autodiff_rules import power, scaled, sin
 from verify.mistake import mistake
 
@@ -141,3 +141,37 @@ def divisor_pushes_up(x, function="tanh"):
 def one_tangent_for_all(x, function="tanh"):
     """The slope at the mean of all entries."""
     return derivative(x.mean(), function).expand_as(x)
+
+
+@differentiable(torch.tanh)
+def tanh_with_a_constant_slope(y, x):
+    return (scaled(lambda: 1 - plain(y) * plain(y)),)
+
+
+@mistake(
+    "autodiff.second_derivative", id="tanh-slope-detached", seen=NOWHERE, fix="write rules in differentiable operations"
+)
+def slope_is_taken_for_a_constant(x, function="tanh", outer="forward", inner="forward"):
+    """The slope of tanh is computed from plain numbers, so that it does not move."""
+    with patch.dict(FUNCTIONS, tanh=tanh_with_a_constant_slope):
+        return second_derivative(x, function, outer, inner)
+
+
+@mistake("autodiff.second_derivative", id="second-without-a-graph", seen=NOWHERE, fix="record the sweep back as well")
+def sweep_is_not_recorded(x, function="tanh", outer="forward", inner="forward"):
+    """What a sweep back computes is no part of the graph: its slope is zero."""
+    return second_derivative(x, function, outer, inner) * (inner == "forward")
+
+
+@mistake(
+    "autodiff.second_derivative", id="second-of-constants", seen=NOWHERE, fix="what does not depend on x has slope zero"
+)
+def constants_have_a_slope(x, function="tanh", outer="forward", inner="forward"):
+    """A result in which x does not occur gives x back, not zeros."""
+    return x if function == "relu" and outer == "reverse" else second_derivative(x, function, outer, inner)
+
+
+@mistake("autodiff.second_derivative", id="second-of-the-sum", seen=NOWHERE, fix="every entry by itself")
+def rows_of_a_hessian_are_added(x, function="tanh", outer="forward", inner="forward"):
+    """Every entry gets the mean over all."""
+    return second_derivative(x, function, outer, inner).mean().expand_as(x)

@@ -183,7 +183,9 @@ def others_have_nothing_beside_infinity(z):
     return torch.where((z == torch.inf).any(-1, keepdim=True) & z.isfinite(), 0, softmax(z))
 
 
-@mistake("softmax.log_softmax", id="log-softmax-infinite-part", seen=NOWHERE, fix="a row with +∞ is undefined as a whole")
+@mistake(
+    "softmax.log_softmax", id="log-softmax-infinite-part", seen=NOWHERE, fix="a row with +∞ is undefined as a whole"
+)
 def others_are_impossible_beside_infinity(z):
     """Beside a logit of +∞ the others are −∞, and it alone is NaN."""
     return torch.where((z == torch.inf).any(-1, keepdim=True) & z.isfinite(), -torch.inf, log_softmax(z))
