@@ -155,6 +155,15 @@ def exponentials_overflow(z, v):
 
 
 @mistake(
+    "autodiff.log_sum_exp_hessian_vector", id="lse-global-max", seen=NOWHERE, fix="subtract each row's own maximum"
+)
+def one_maximum_for_all_rows(z, v):
+    """The largest logit of all rows is subtracted: a row far below is log 0."""
+    top = z.amax()
+    return autodiff.hessian_vector(lambda z: total(log(total(exp(z - top), -1))), [z], [v])[0]
+
+
+@mistake(
     "autodiff.layer_jacobian",
     id="grad-stale-intermediate",
     seen="karpathy/micrograd #53, PR#102",
