@@ -206,6 +206,13 @@ def test_a_middle_step_is_checked_though_the_ends_agree():
     assert row["verdict"] == "undecided" and "step 1" in row["message"]
 
 
+@pytest.mark.parametrize("middle, holds", [(x**2 + 2 * y, True), (x**2 + 3 * y, False)])
+def test_a_number_given_is_used_only_where_its_symbol_vanishes(middle, holds):
+    """(x + y)² − y² = x² + 2xy, with y free while it is written, and zero where it is gone."""
+    row = judged(lambda e: equal((x + y) ** 2 - y**2 - 2 * (x - 1) * y, eq(middle, ""), eq(x**2 + e, "")), given={y: 0})
+    assert (row["verdict"] == "holds") is holds and ("step 1" in row["message"]) is not holds
+
+
 # ---- a claim that says nothing is rejected, and told why
 
 LINEAR = {
