@@ -83,6 +83,7 @@ def quick_gelu(x: Float[Tensor, "*B F"]) -> Float[Tensor, "*B F"]:
     Raises ValueError for an integer or empty tensor.
     Source: hendrycks2016gelu, §2.
     """
+    expect.floating("x", x)
     return x * sigmoid(1.702 * x)
 
 
@@ -93,8 +94,7 @@ def softcap(x: Float[Tensor, "*B F"], cap: float) -> Float[Tensor, "*B F"]:
     Source: gemma2024gemma2, §2 (logit soft-capping).
     """
     expect.floating("x", x)
-    if not 0 < cap < math.inf:
-        expect.fail("cap", "a number above 0", cap)
+    expect.above("cap", cap)
     return cap * torch.tanh(x / cap)
 
 

@@ -39,7 +39,7 @@ def fans(shape: Sequence[int], layout: str = "out_in") -> tuple[int, int]:
     Source: glorot2010understanding, §4.2.1; for kernels he2015delving, §2.2.
     """
     _one_of("layout", layout, LAYOUTS)
-    if len(shape) < 2 or min(shape) < 1:
+    if len(shape) < 2 or not all(hasattr(size, "__index__") and size > 0 for size in shape):
         expect.fail("shape", "two axes or more, none of them empty", tuple(shape))
     (outs, ins), kernel = (shape[:2], shape[2:]) if layout == "out_in" else (shape[:-3:-1], shape[:-2])
     return ins * math.prod(kernel), outs * math.prod(kernel)
@@ -48,10 +48,12 @@ def fans(shape: Sequence[int], layout: str = "out_in") -> tuple[int, int]:
 def gain(nonlinearity: str, slope: float = 0.01) -> float:
     r"""By how much weights before this function are larger than 1/√fan: √2 for relu, √(2/(1 + a²)) if slope a leaks.
 
-    The gains of tanh (5/3) and selu (3/4) are habits, not theorems. Raises ValueError for another name.
+    The gains of tanh (5/3) and selu (3/4) are habits, not theorems.
+    Raises ValueError for another name, or a slope that is not finite.
     Source: he2015delving, §2.2 eq. (10) and (15); pytorch2026documentation, torch.nn.init.calculate_gain.
     """
     _one_of("nonlinearity", nonlinearity, [*GAINS, "leaky_relu"])
+    expect.number("slope", slope)
     return math.sqrt(2 / (1 + slope**2)) if nonlinearity == "leaky_relu" else GAINS[nonlinearity]
 
 
@@ -103,8 +105,7 @@ def truncated_normal(
     Source: the correction: derivations/initialization.py, truncation_shrinks_the_variance.
     """
     expect.floating("u", u)
-    if not 0 < cut < math.inf:
-        expect.fail("cut", "a number above 0", cut)
+    expect.above("cut", cut)
     inside = math.erf(cut / math.sqrt(2))
     lost = 2 * cut * math.exp(-(cut**2) / 2) / math.sqrt(2 * math.pi) / inside
     before = deviation(u.shape, mode, gain, layout) / math.sqrt(1 - lost)
@@ -145,5 +146,6 @@ def draw(
     Raises ValueError for another law, or as these functions.
     """
     _one_of("law", law, [*LAWS])
+    fans(shape)
     numbers, weights = LAWS[law]
     return weights(numbers(*shape, generator=generator, dtype=dtype), **how)

@@ -22,6 +22,8 @@ def _counted(z, target, ignore_index: int, label_smoothing: float) -> Bool[Tenso
     expect.floating("z", z)
     sizes = expect.axes("z", z, "N V")
     expect.agree(N=(sizes["N"], expect.axes("target", target, "N")["N"]))
+    if not isinstance(ignore_index, int):
+        expect.fail("ignore_index", "an integer", repr(ignore_index))
     expect.number("label_smoothing", label_smoothing, 0, 1)
     counted = target != ignore_index
     expect.indices("target", target[counted], sizes["V"])

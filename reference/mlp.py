@@ -102,8 +102,10 @@ def windows(ids: Int[Tensor, "N"], k: int) -> tuple[Int[Tensor, "M k"], Int[Tens
 def _checked(tokens: Int[Tensor, "B k"], model: Mlp) -> None:
     """Raise ValueError unless all parts are of one model, of one dtype, and the symbols in its vocabulary."""
     sizes = expect.axes("tokens", tokens, "B k")
+    if not len(tokens):
+        expect.fail("tokens", "at least one context", f"shape {tuple(tokens.shape)}")
     for name, part in model._asdict().items():
-        if part is None:
+        if part is None and name in Mlp._field_defaults:
             continue
         expect.floating(name, part)
         if part.dtype != model.embedding.dtype:
@@ -136,7 +138,7 @@ def logits(
     are not in the vocabulary, or further layers without their biases. Source: bengio2003neural, §2 eq. (1).
     """
     _checked(tokens, Mlp(embedding, w1, b1, w2, b2, direct, deep_w, deep_b))
-    x = embedding[tokens].flatten(1)
+    x = embedding[tokens.long()].flatten(1)  # bytes would be taken for a mask
     h = torch.tanh(x @ w1.flatten(1).T + b1)
     if deep_w is not None and deep_b is not None:
         for w, b in zip(deep_w, deep_b, strict=True):

@@ -23,6 +23,15 @@ accumulate, clip_by_global_norm = optimizers_gradients.accumulate, optimizers_gr
 muon, muon_update, newton_schulz = optimizers_muon.muon, optimizers_muon.muon_update, optimizers_muon.newton_schulz
 
 
+def _alike(g: Tensor, **state: Tensor) -> None:
+    """A floating gradient, and a state of its shape."""
+    expect.floating("g", g)
+    for name, kept in state.items():
+        expect.floating(name, kept)
+        if kept.shape != g.shape:
+            expect.fail(name, f"the shape of g, {tuple(g.shape)}", f"shape {tuple(kept.shape)}")
+
+
 def momentum_init(x: Float[Tensor, "*P"]) -> Float[Tensor, "*P"] | None:
     """There is no velocity before the first step."""
     return None
@@ -42,9 +51,10 @@ def momentum_update(
         direction = v,          or g + μ v when `nesterov`
 
     This velocity is 1/(1 − μ) times a moving average of gradients (at τ = 0), not the average itself.
-    Raises ValueError unless 0 ≤ μ < 1 and 0 ≤ τ ≤ 1.
+    Raises ValueError unless 0 ≤ μ < 1 and 0 ≤ τ ≤ 1, or for a state of another shape than the gradient.
     Source: polyak1964heavyball, eq. (9); sutskever2013momentum, §2 and §3.
     """
+    _alike(g, v=g if v is None else v)
     expect.number("mu", mu, 0, 1, open_high=True)
     expect.number("dampening", dampening, 0, 1)
     v = g if v is None else mu * v + (1 - dampening) * g
@@ -70,8 +80,9 @@ def rmsprop_update(g: Float[Tensor, "*P"], s: Float[Tensor, "*P"], *, alpha: flo
         direction = g / (√s + ε)
 
     A coordinate whose gradients have all been zero has direction zero, also with ε = 0.
-    Raises ValueError unless 0 ≤ α < 1 and ε ≥ 0. Source: tieleman2012rmsprop, lecture 6e.
+    Raises ValueError unless 0 ≤ α < 1 and ε ≥ 0, or as `momentum_update`. Source: tieleman2012rmsprop, lecture 6e.
     """
+    _alike(g, s=s)
     expect.number("alpha", alpha, 0, 1, open_high=True)
     expect.number("eps", eps, 0)
     s = alpha * s + (1 - alpha) * g**2
@@ -102,8 +113,9 @@ def adam_update(
         direction = m̂ / (√v̂ + ε)
 
     A coordinate whose gradients have all been zero has direction zero, also with ε = 0.
-    Raises ValueError unless 0 ≤ β₁, β₂ < 1 and ε ≥ 0. Source: kingma2015adam, Algorithm 1.
+    Raises ValueError unless 0 ≤ β₁, β₂ < 1 and ε ≥ 0, or as `momentum_update`. Source: kingma2015adam, Algorithm 1.
     """
+    _alike(g, m=state.m, v=state.v)
     expect.number("beta1", beta1, 0, 1, open_high=True)
     expect.number("beta2", beta2, 0, 1, open_high=True)
     expect.number("eps", eps, 0)
@@ -160,8 +172,9 @@ def lion_update(
         m ← β₂ m + (1 − β₂) g
 
     Every entry is −1, 0 or 1, so that learning rates are a few times smaller than Adam's, and decays as much larger.
-    Raises ValueError unless 0 ≤ β₁, β₂ < 1. Source: chen2023lion, Algorithm 2.
+    Raises ValueError unless 0 ≤ β₁, β₂ < 1, or as `momentum_update`. Source: chen2023lion, Algorithm 2.
     """
+    _alike(g, m=m)
     expect.number("beta1", beta1, 0, 1, open_high=True)
     expect.number("beta2", beta2, 0, 1, open_high=True)
     mixed = beta1 * m + (1 - beta1) * g
@@ -169,14 +182,14 @@ def lion_update(
     return sign, beta2 * m + (1 - beta2) * g
 
 
-def _trajectory(x, gradients, lr: float, state, update: Callable, *, penalty: float = 0.0, decay: float = 0.0):
+def _trajectory(x, gradients, lr: float, init: Callable, update: Callable, *, penalty: float = 0.0, decay: float = 0.0):
     """The parameter after each step; `penalty` is part of the gradient, `decay` shrinks x apart from the update."""
     expect.floating("x", x)
     expect.floating("gradients", gradients)
     expect.agree(P=(expect.axes("x", x, "P")["P"], expect.axes("gradients", gradients, "N P")["P"]))
     expect.number("lr", lr, 0)
-    expect.number("decay", penalty + decay, 0)
-    path = []
+    expect.number("decay", decay if penalty == 0 else penalty, 0)
+    state, path = init(x), []
     for g in gradients:
         direction, state = update(g + penalty * x if penalty else g, state)
         x = (x * (1 - lr * decay) if decay else x) - lr * direction
@@ -192,7 +205,7 @@ def sgd(
     Raises ValueError for axes that do not agree, lr < 0 or λ < 0.
     Source: goodfellow2016deep, Algorithm 8.1; the decay: §7.1.1 eq. (7.4).
     """
-    return _trajectory(x, gradients, lr, None, lambda g, state: (g, state), penalty=decay)
+    return _trajectory(x, gradients, lr, lambda x: None, lambda g, state: (g, state), penalty=decay)
 
 
 def momentum(
@@ -210,7 +223,7 @@ def momentum(
     Raises ValueError as `sgd` and `momentum_update`. Source: polyak1964heavyball, eq. (9); goodfellow2016deep, §8.3.2.
     """
     update = partial(momentum_update, mu=mu, dampening=dampening, nesterov=nesterov)
-    return _trajectory(x, gradients, lr, momentum_init(x), update, penalty=decay)
+    return _trajectory(x, gradients, lr, momentum_init, update, penalty=decay)
 
 
 def rmsprop(
@@ -220,7 +233,7 @@ def rmsprop(
 
     Raises ValueError as `sgd` and `rmsprop_update`. Source: tieleman2012rmsprop, lecture 6e.
     """
-    return _trajectory(x, gradients, lr, rmsprop_init(x), partial(rmsprop_update, alpha=alpha, eps=eps))
+    return _trajectory(x, gradients, lr, rmsprop_init, partial(rmsprop_update, alpha=alpha, eps=eps))
 
 
 def adam(
@@ -254,7 +267,7 @@ def adamw(
     Raises ValueError as `sgd` and `adam_update`. Source: loshchilov2019decoupled, Algorithm 2.
     """
     update = partial(adam_update, beta1=beta1, beta2=beta2, eps=eps)
-    return _trajectory(x, gradients, lr, adam_init(x), update, decay=decay)
+    return _trajectory(x, gradients, lr, adam_init, update, decay=decay)
 
 
 def lion(
@@ -270,4 +283,4 @@ def lion(
 
     Raises ValueError as `sgd` and `lion_update`. Source: chen2023lion, Algorithm 2.
     """
-    return _trajectory(x, gradients, lr, lion_init(x), partial(lion_update, beta1=beta1, beta2=beta2), decay=decay)
+    return _trajectory(x, gradients, lr, lion_init, partial(lion_update, beta1=beta1, beta2=beta2), decay=decay)

@@ -5,7 +5,6 @@ Article papers/optimizers.md, derivation derivations/optimizers.py, laws verify/
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -39,12 +38,13 @@ def clip_by_global_norm(gradients: list[Float[Tensor, "..."]], max_norm: float) 
     Gradients that are all zero stay zero. Raises ValueError for an empty list or unless 0 < max_norm < ∞.
     Source: pascanu2013difficulty, §3.2 Algorithm 1.
     """
+    if not isinstance(gradients, list | tuple):
+        expect.fail("gradients", "a list of tensors", type(gradients).__name__)
     if not gradients:
         expect.fail("gradients", "at least one tensor", "none")
     for g in gradients:
         expect.floating("gradients", g)
-    if not 0 < max_norm < math.inf:
-        expect.fail("max_norm", "a number above 0", max_norm)
+    expect.above("max_norm", max_norm)
     norm = torch.sqrt(torch.stack([(g**2).sum() for g in gradients]).sum())
     factor = torch.full_like(norm, max_norm) / norm.clamp(min=max_norm)  # min(1, ratio), and no division by zero
     return [g * factor for g in gradients]

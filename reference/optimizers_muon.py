@@ -68,7 +68,9 @@ def muon_update(
     """
     expect.number("mu", mu, 0, 1, open_high=True)
     expect.floating("g", g)
-    F, D = expect.axes("g", g, "F D").values()
+    expect.floating("v", v)
+    (F, D), sizes = expect.axes("g", g, "F D").values(), expect.axes("v", v, "F D")
+    expect.agree(F=(F, sizes["F"]), D=(D, sizes["D"]))
     v = mu * v + g
     return max(1.0, F / D) ** 0.5 * newton_schulz(g + mu * v if nesterov else v, steps=steps, eps=eps), v
 

@@ -75,6 +75,9 @@ W = torch.ones(2, 3)
 BAD = {
     "a vector": (lambda: fans((3,)), "two axes or more"),
     "an empty axis": (lambda: fans((3, 0)), r"none of them empty, received \(3, 0\)"),
+    "half an axis": (lambda: fans((3, 1.5)), r"received \(3, 1.5\)"),
+    "no shape to draw": (lambda: draw(()), r"shape: expected two axes or more, .* received \(\)"),
+    "slope": (lambda: gain("leaky_relu", math.nan), "slope: expected a number"),
     "layout": (lambda: fans((3, 3), "oi"), "layout: expected one of out_in, in_out, received 'oi'"),
     "mode": (lambda: uniform(W, "fan_mean"), "mode: expected one of fan_in, fan_out, fan_avg"),
     "gain": (lambda: normal(W, gain=-1.0), "gain: expected a number from 0"),

@@ -54,6 +54,8 @@ def test_a_cold_model_writes_its_largest_logits():
 BAD = {
     "contexts of another length": (lambda: logits(IDS[None, :4], *MODEL), "axis k: expected one size, 4, received 3"),
     "one context without a batch": (lambda: logits(IDS[:3], *MODEL), "tokens: expected axes B k, received shape"),
+    "no table": (lambda: logits(IDS[None, :3], *MODEL._replace(embedding=None)), "embedding: expected a tensor"),
+    "none of the contexts": (lambda: logits(IDS[None, :3][:0], *MODEL), "tokens: expected at least one context"),
     "symbol outside": (lambda: logits(IDS[None, :3] + 7, *MODEL), "tokens: expected entries from 0 to 6"),
     "symbols that are numbers": (lambda: logits(torch.zeros(1, 3), *MODEL), "tokens: expected an integer tensor"),
     "weights side by side": (
@@ -84,6 +86,13 @@ def test_bad_input_is_told_in_a_line(name):
     with pytest.raises(ValueError, match="expected") as told:
         call()
     assert message in str(told.value) and "\n" not in str(told.value)
+
+
+def test_symbols_may_be_bytes():
+    """As an index, bytes are a mask to PyTorch: of V contexts of D symbols it would pick numbers at random."""
+    tokens = torch.arange(12).view(3, 4).remainder(3)
+    model = init(3, 4, 4, 5, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(logits(tokens.byte(), *model), logits(tokens, *model))
 
 
 def test_nan_reaches_the_logits():

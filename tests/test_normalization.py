@@ -74,6 +74,7 @@ V = torch.ones(3)
 BAD = {
     "one row": (lambda: batch_norm(torch.ones(1, 3), V, V, training=True), "two rows or more to train on"),
     "an image": (lambda: batch_norm(torch.ones(2, 3, 4, 4), V, V), "axes N D"),
+    "no statistics": (lambda: batch_norm(torch.ones(2, 3), None, V), "running_mean: expected a tensor"),
     "another width": (lambda: batch_norm(torch.ones(2, 4), V, V), "axis D: expected one size, 4, received 3"),
     "momentum": (lambda: batch_norm(torch.ones(2, 3), V, V, momentum=1.5), "momentum: expected a number from 0 to 1"),
     "epsilon": (lambda: batch_norm(torch.ones(2, 3), V, V, eps=-1.0), "eps: expected a number from 0"),

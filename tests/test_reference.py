@@ -6,7 +6,8 @@ import math
 import pytest
 import torch
 
-from reference.activations import gelu, swiglu
+from reference import schedules
+from reference.activations import gelu, quick_gelu, softcap, swiglu
 from reference.attention import attention, causal_mask, grouped_query_attention, scores
 from reference.loss import cross_entropy, cross_entropy_gradient, z_loss
 from reference.markov import conditional, count, encode, generate, log_likelihood, perplexity
@@ -149,6 +150,21 @@ BAD = {
     "no head": (lambda: alibi_slopes(0), "H: expected an integer ≥ 1, received 0"),
     "no key": (lambda: alibi_bias(2, 3, 0), "S: expected an integer ≥ 1, received 0"),
     "form of gelu": (lambda: gelu(Q, "quick"), "approximate: expected"),
+    "whole numbers to a gate": (lambda: quick_gelu(Q.long()), "x: expected a floating-point tensor, received"),
+    "a word for a cap": (lambda: softcap(Q, "30"), "cap: expected a number, received .30."),
+    "a word for a number": (lambda: layer_norm(Q, eps="small"), "eps: expected a number, received .small."),
+    "a list for targets": (lambda: cross_entropy(Q[0, 0], [0, 1, 2]), "target: expected a tensor, received list"),
+    "nothing is ignored": (
+        lambda: cross_entropy(Q[0, 0], torch.zeros(3).long(), None), "ignore_index: expected an integer, received None",
+    ),
+    "a gradient of another shape": (
+        lambda: adam_update(Q, adam_init(Q[0])), r"m: expected the shape of g, .*, received shape \(2, 3, 4\)",
+    ),
+    "a whole-numbered gradient": (
+        lambda: momentum_update(Q.long(), None, mu=0.9), "g: expected a floating-point tensor, received torch.int64",
+    ),
+    "a tensor for a list": (lambda: clip_by_global_norm(Q, 1.0), "gradients: expected a list of tensors, received Tensor"),
+    "steps as a list": (lambda: schedules.constant([1, 2], peak=1.0), "t: expected a tensor, received list"),
     "unequal gates": (lambda: swiglu(Q, Q[0]), "expected"),
     "weight of another width": (lambda: rms_norm(Q, torch.zeros(3)), "axis D: expected one size, 4, received 3"),
     "epsilon below zero": (lambda: layer_norm(Q, eps=-1.0), "eps: expected a number"),
