@@ -48,6 +48,14 @@ def infinities_are_numbers_to_relu(relu, x):
     close(relu(ENDS), ENDS.clamp(min=0))
 
 
+def at_zero_it_is_level(relu, x):
+    """Of the slopes 0 and 1, between which it turns at zero, it has the left one there; the twin has no slope here."""
+    zero = torch.zeros_like(x).requires_grad_()
+    y = relu(zero)
+    if y.requires_grad:
+        assert not torch.autograd.grad(y.sum(), zero)[0].any(), "the slope at zero is not 0"
+
+
 def sides_sum_to_one(sigmoid, x):
     """The probabilities of yes and of no."""
     close(sigmoid(x) + sigmoid(-x), torch.ones_like(x))
@@ -73,6 +81,12 @@ def settles_at_zero_and_one(sigmoid, x):
 def four_by_hand(softplus, x):
     """The exponentials of ln 3, 0 and −ln 3, increased by one, are 4, 2 and 4/3."""
     close(softplus(row(LN3, 0.0, -LN3)), row(math.log(4), math.log(2), math.log(4 / 3)))
+
+
+def tails_are_exponential(softplus, x):
+    """Far below zero it is e^x, and at 20.5 still e^(−x) more than x: neither is rounded away."""
+    close(softplus(row(-40.0)), row(math.exp(-40)))
+    close(softplus(row(20.5)), row(20.5 + math.exp(-20.5)))
 
 
 def stays_near_relu(softplus, x):
@@ -133,6 +147,7 @@ OPERATIONS = [
             twice_is_once,
             negative_numbers_vanish,
             infinities_are_numbers_to_relu,
+            at_zero_it_is_level,
             not_a_number_stays,
         ],
         gradients=("x",),
@@ -156,6 +171,7 @@ OPERATIONS = [
         laws=[
             both_sides_differ_by_x,
             four_by_hand,
+            tails_are_exponential,
             far_away_it_is_relu,
             stays_near_relu,
             infinities_are_numbers_to_softplus,

@@ -15,14 +15,12 @@ PEAKS = [(1.0, 0.0), (2.0**-8, 2.0**-12), (3e-4, 3e-5), (0.5, 0.5)]
 
 
 @st.composite
-def runs(draw, *names):
+def runs(draw, *names, least=0):
     """Steps of a run, in mixed order and beyond its end, with the hyper-parameters that are named."""
     total, warmup, decay = draw(st.sampled_from(LENGTHS))
     peak, low = draw(st.sampled_from(PEAKS))
     some = draw(st.sampled_from([[1, 2, 3], [0, warmup, warmup + 1], [total - decay, total - 1, total, total + 7]]))
-    hyper = {"peak": peak, "low": low, "total": total, "warmup": warmup, "decay": decay}
-    if "low" not in names and "total" not in names:  # a square root needs a warm-up
-        hyper["warmup"] = warmup or 2
+    hyper = {"peak": peak, "low": low, "total": total, "warmup": max(warmup, least), "decay": decay}
     return {"t": torch.tensor(some), **{name: hyper[name] for name in names}}
 
 
@@ -49,6 +47,12 @@ def peak_is_reached_at_the_end_of_warmup(schedule, t, **hyper):
     rates = at(schedule, [hyper["warmup"], *range(1, 50)], hyper)
     close(rates[0], hyper["peak"])
     assert rates.max() <= hyper["peak"] * (1 + 1e-12), f"a rate of {rates.max():.6g} above the peak {hyper['peak']:g}"
+
+
+def late_steps_are_told_apart(schedule, t, **hyper):
+    """Step 2²⁴ + 1, which float32 does not know, has its own rate in a warm-up of twice as many."""
+    late = hyper | {"warmup": 2**25} | ({"total": 2**26} if "total" in hyper else {})
+    close(at(schedule, [2**24 + 1], late)[0], hyper["peak"] * (2**24 + 1) / 2**25)
 
 
 def it_stays(constant, t, **hyper):
@@ -143,13 +147,18 @@ def by_width(inverse_square_root, t, *, peak, warmup):
 
 
 ZERO = {"steps are counted from zero": from_zero}
-WARM = [first_step_is_one_part, peak_is_reached_at_the_end_of_warmup, order_of_steps_does_not_matter]
+WARM = [
+    first_step_is_one_part,
+    late_steps_are_told_apart,
+    peak_is_reached_at_the_end_of_warmup,
+    order_of_steps_does_not_matter,
+]
 
 OPERATIONS = [
     Operation(
         "schedules.constant",
         inputs=runs("peak", "warmup"),
-        laws=[first_step_is_one_part, it_stays, order_of_steps_does_not_matter],
+        laws=[first_step_is_one_part, late_steps_are_told_apart, it_stays, order_of_steps_does_not_matter],
         conventions=ZERO,
     ),
     Operation(
@@ -160,7 +169,7 @@ OPERATIONS = [
     ),
     Operation(
         "schedules.inverse_square_root",
-        inputs=runs("peak", "warmup"),
+        inputs=runs("peak", "warmup", least=2),  # a square root needs a warm-up
         laws=[*WARM, halves_at_four_times, square_falls_like_one_over_t],
         conventions={**ZERO, "scaled by 1/√W": by_width},
     ),

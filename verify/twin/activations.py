@@ -14,9 +14,9 @@ def _fold(x: jax.Array) -> jax.Array:
 
 
 def relu(x: jax.Array) -> jax.Array:
-    """max(x, 0), by selection: whatever is not at most 0 passes, NaN included, and 0 itself does not."""
+    """max(x, 0), as the last of the two when sorted: NaN comes after all numbers, and 0 after what equals it."""
     x = jnp.asarray(x)
-    return jnp.where(x <= 0, jnp.zeros_like(x), x)
+    return jnp.sort(jnp.stack([x, jnp.zeros_like(x)]), axis=0, stable=True)[1]
 
 
 def softplus(x: jax.Array) -> jax.Array:
@@ -32,10 +32,9 @@ def sigmoid(x: jax.Array) -> jax.Array:
 
 
 def silu(x: jax.Array) -> jax.Array:
-    """x/(1 + e^−x) for positive x and x e^x/(1 + e^x) otherwise, so that no exponential exceeds 1."""
+    """x·e^(−softplus(−x)): what passes is e to the logarithm of the sigmoid."""
     x = jnp.asarray(x)
-    u = jnp.exp(_fold(x))
-    return x * (jnp.where(x > 0, 1.0, u) / (1.0 + u))
+    return x * jnp.exp(-softplus(-x))
 
 
 def gelu(x: jax.Array, approximate: str = "none") -> jax.Array:

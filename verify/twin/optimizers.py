@@ -193,7 +193,7 @@ def muon(
     velocity = _decayed(gradients.reshape(N, F * D), mu)[0].reshape(N, F, D)
     ahead = gradients + mu * velocity if nesterov else velocity
     directions = jnp.stack([newton_schulz(g, steps=steps, eps=eps) for g in ahead])
-    moves = -lr * max(1.0, F / D) ** 0.5 * directions
+    moves = -lr * (F / min(F, D)) ** 0.5 * directions
     return _shrunk(x.reshape(F * D), moves.reshape(N, F * D), 1.0 - lr * decay).reshape(N, F, D)
 
 
