@@ -163,7 +163,7 @@ BAD = {
     "a whole-numbered gradient": (
         lambda: momentum_update(Q.long(), None, mu=0.9), "g: expected a floating-point tensor, received torch.int64",
     ),
-    "a tensor for a list": (lambda: clip_by_global_norm(Q, 1.0), "gradients: expected a list of tensors, received Tensor"),
+    "a tensor for a list": (lambda: clip_by_global_norm(Q, 1.0), "expected a list of tensors, received Tensor"),
     "steps as a list": (lambda: schedules.constant([1, 2], peak=1.0), "t: expected a tensor, received list"),
     "unequal gates": (lambda: swiglu(Q, Q[0]), "expected"),
     "weight of another width": (lambda: rms_norm(Q, torch.zeros(3)), "axis D: expected one size, 4, received 3"),
