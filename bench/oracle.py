@@ -21,12 +21,12 @@ from bench.experiment import report
 from bench.legitimate import LEGITIMATE
 from bench.legitimate_layers import LAYERS
 from verify.ask import Answer
-from verify.candidate import parameters
 from verify.cases import cases, gathered, match, narrowed, on_the_whole
 from verify.check import DTYPES, find, follow
 from verify.judge import Reading, readings
 from verify.mistake import mutants
 from verify.rounding import Ball
+from verify.signature import parameters
 
 RULES = ("derived", "assert_close", "twice the baseline", "1e-2")
 RIGHT = {name: [*LEGITIMATE.get(name, []), *LAYERS.get(name, [])] for name in {**LEGITIMATE, **LAYERS}}

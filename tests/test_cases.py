@@ -5,10 +5,10 @@ import inspect
 import pytest
 import torch
 
-from verify.candidate import framework_of
 from verify.cases import Usage, cases, gathered, spread
 from verify.check import find
 from verify.grow import letters, resized, sizes
+from verify.signature import framework_of
 
 
 def tried(name, count=10, **options):

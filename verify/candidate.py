@@ -7,12 +7,9 @@ error.
 
 from __future__ import annotations
 
-import dis
-import functools
 import importlib
 import importlib.machinery
 import importlib.util
-import inspect
 import json
 import os
 import struct
@@ -20,8 +17,13 @@ import sys
 import traceback
 from pathlib import Path
 
-HERE = str(Path(__file__).resolve().parent)
-ROOT = Path(HERE).parent
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # until `forget`
+
+from verify import arrays, signature
+from verify.arrays import Arrays, Complaint
+
+ROOT = Path(__file__).resolve().parent.parent
+OWN = {__file__, arrays.__file__, signature.__file__}
 WINGS = ("reference", "verify", "derivations", "bench")
 
 
@@ -39,10 +41,6 @@ def send(stream, header, blob=b""):
     body = json.dumps(header).encode() + b"\n" + blob
     stream.write(struct.pack("<Q", len(body)) + body)
     stream.flush()
-
-
-class Complaint(Exception):
-    """Something is wrong with what the function gave, though it raised nothing."""
 
 
 class NoAnswers:
@@ -85,163 +83,6 @@ def load(target):
     if not callable(module):
         raise TypeError(f"{target} is not a function")
     return module
-
-
-def parameters(function):
-    """[[name, may be passed by name, has a default], …], or None where a builtin, or *args, does not tell."""
-    try:
-        found = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):
-        return None
-    if any(p.kind is p.VAR_POSITIONAL for p in found):
-        return None
-    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    return [[p.name, p.kind in named, p.default is not inspect.Parameter.empty] for p in found
-            if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]  # fmt: skip
-
-
-def defaults(function):
-    """{name: default} of those that are numbers, truths, strings or None."""
-    try:
-        found = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):
-        return {}
-    return {p.name: p.default for p in found if p.default is None or type(p.default) in (bool, int, float, str)}
-
-
-def framework_of(function):
-    """torch, unless it is not loaded or the function, and what it calls in its module, speaks of jax alone."""
-    spoken: set = set()
-    read: set = set()
-    unread = [function]
-    while unread:
-        body = unread.pop()
-        body = inspect.unwrap(body.func if isinstance(body, functools.partial) else body)
-        body = body if inspect.isroutine(body) else type(body).__call__
-        code = getattr(body, "__code__", None)
-        names = {line.argval for line in dis.get_instructions(code) if line.opname == "LOAD_GLOBAL"} if code else set()
-        for name in names - read:
-            used = getattr(body, "__globals__", {}).get(name)
-            home = getattr(used, "__module__", None) or getattr(used, "__name__", "")
-            spoken.add(str(home).partition(".")[0])
-            unread += [used] if callable(used) and home == getattr(body, "__module__", "") else []
-        read |= names
-    if "jax" in sys.modules and "jax" in spoken and "torch" not in spoken:
-        return "jax"
-    return next((f for f in ("torch", "jax") if f in sys.modules), "numpy")
-
-
-def first(value):
-    """Of several results the one that is differentiated."""
-    return value[0] if isinstance(value, (tuple, list)) else value
-
-
-class Arrays:
-    """Tensors of one framework from bytes and back; buffers of one shape are reused with new values."""
-
-    def __init__(self, framework, device):
-        import numpy as np
-
-        self.np, self.framework, self.device, self.buffers = np, framework, device, {}
-        self.library = importlib.import_module(framework if framework != "jax" else "jax.numpy")
-        if device != "cpu":
-            if framework != "torch":
-                raise ValueError(f"--device {device}: expected a torch function, received one of {framework}")
-            self.library.empty(0, device=device)  # says what is wrong with the device
-
-    def dtype(self, name):
-        if name == "bfloat16":
-            return importlib.import_module("ml_dtypes").bfloat16
-        return self.np.dtype(name)
-
-    def read(self, name, dtype, shape, strided, data):
-        if self.framework == "torch":
-            torch = self.library
-            fresh = torch.frombuffer(bytearray(data), dtype=getattr(torch, dtype)) if data else torch.empty(0)
-            fresh = fresh.reshape(shape).to(getattr(torch, dtype))
-            buffer = self.buffers.get(key := (name, dtype, tuple(shape), strided))
-            if buffer is None:
-                buffer = fresh.mT.contiguous().mT if strided and fresh.ndim > 1 else fresh.clone()
-                buffer = self.buffers[key] = buffer.to(self.device)
-            return buffer.copy_(fresh)
-        array = self.np.frombuffer(data, dtype=self.dtype(dtype)).reshape(shape)
-        if self.framework == "jax":
-            array = array.astype("int32") if dtype == "int64" and not self.wide else array
-            return self.library.asarray(array)
-        return self.np.array(array, order="F" if strided else "C")
-
-    def write(self, value):
-        """(dtype, shape, bytes) of a plain array; TypeError for anything else, a subclass above all."""
-        if self.framework == "torch":
-            torch = self.library
-            if type(value) not in (torch.Tensor, torch.nn.Parameter):
-                raise Complaint(f"expected a torch.Tensor, received {type(value).__name__}")
-            if value.device.type != torch.device(self.device).type:
-                raise Complaint(f"expected a result on {self.device}, received one on {value.device.type}")
-            if value.device.type == "cuda":
-                torch.cuda.synchronize()
-            value = value.detach().cpu().contiguous()
-            raw = value.flatten().view(torch.uint8).numpy().tobytes() if value.numel() else b""
-            return str(value.dtype).removeprefix("torch."), list(value.shape), raw
-        if self.framework == "numpy" and isinstance(value, self.np.generic):
-            value = self.np.asarray(value)
-        if self.framework == "numpy" and type(value) is not self.np.ndarray:
-            raise Complaint(f"expected a numpy.ndarray, received {type(value).__name__}")
-        if self.framework == "jax" and not isinstance(value, importlib.import_module("jax").Array):
-            raise Complaint(f"expected a jax.Array, received {type(value).__name__}")
-        value = self.np.ascontiguousarray(self.np.asarray(value)).reshape(self.np.shape(value))
-        return str(value.dtype), list(value.shape), value.tobytes()
-
-    def place(self, value):
-        """Where in memory an array begins."""
-        if self.framework == "torch":
-            return value.untyped_storage().data_ptr()
-        return value.__array_interface__["data"][0] if self.framework == "numpy" else id(value)
-
-    def empty(self, dtype, shape):
-        """A buffer to be written into, full of NaN."""
-        if self.framework == "torch":
-            kind = getattr(self.library, dtype)
-            return self.library.full(shape, float("nan") if kind.is_floating_point else -1, dtype=kind).to(self.device)
-        if self.framework == "jax":
-            raise Complaint("--out: jax arrays cannot be written into")
-        return self.np.full(shape, self.np.nan if "float" in dtype else -1, dtype=self.dtype(dtype))
-
-    def slopes(self, function, positional, named, xs, cotangent):
-        """The gradients of ⟨cotangent, function⟩ by the arguments xs."""
-        if self.framework == "torch":
-            for x in xs:
-                x.requires_grad_()
-            try:
-                value = first(function(*positional, **named))
-                return self.library.autograd.grad(value, xs, cotangent.to(value.dtype), materialize_grads=True)
-            finally:
-                for x in xs:  # they are reused
-                    x.requires_grad_(False)
-        if self.framework == "jax":
-            place = {id(x): i for i, x in enumerate(xs)}
-
-            def moved(*values):
-                def at(x):
-                    return values[place[id(x)]] if id(x) in place else x
-
-                return first(function(*map(at, positional), **{name: at(x) for name, x in named.items()}))
-
-            value, back = importlib.import_module("jax").vjp(moved, *xs)
-            return back(cotangent.astype(value.dtype))
-        raise Complaint("gradients need torch or jax: numpy has no derivatives")
-
-    def widened(self, wanted):
-        """In jax 64-bit numbers are an option: off, as its users have it, unless they are checked in float64."""
-        self.wide = wanted
-        if self.framework == "jax":
-            importlib.import_module("jax").config.update("jax_enable_x64", wanted)
-
-    def poisoned(self, wanted):
-        """From now on torch hands out memory full of NaN, so that what a function never wrote is seen; or not."""
-        if self.framework == "torch":
-            # deterministic algorithms fill uninitialized memory; the public setter imports a compiler, for seconds
-            self.library._C._set_deterministic_algorithms(wanted, warn_only=True)
 
 
 def gathered(flat):
@@ -310,33 +151,42 @@ def call(function, backward, arrays, kept, header, blob):
     return {"outputs": [w[:2] for w in written], "changed": changed}, b"".join(w[2] for w in written)
 
 
+def forget():
+    """The function must not find what judges it: no wing is on the path, and none is loaded."""
+    here = ROOT / "verify"
+    sys.path[:] = [p for p in sys.path[1:] if p and Path(p).resolve() != here]
+    for name in [name for name in sys.modules if name.partition(".")[0] in WINGS]:
+        del sys.modules[name]
+
+
 def theirs(error):
-    """The traceback without the lines of this file and of the import system."""
+    """The traceback without the lines of these files and of the import system."""
     whole = traceback.extract_tb(error.__traceback__)
-    frames = [f for f in whole if f.filename != __file__ and "importlib" not in f.filename]
+    frames = [f for f in whole if f.filename not in OWN and "importlib" not in f.filename]
     return "".join(traceback.format_list(frames) + traceback.format_exception_only(error) * bool(frames))
 
 
 def main(target, framework, device, behind):
     channel, requests = os.fdopen(os.dup(1), "wb"), sys.stdin.buffer
     os.dup2(2, 1)
-    sys.path[:] = [p for p in sys.path if p and str(Path(p).resolve()) != HERE]  # it must not find what judges it
+    forget()
     if not ours(target):
         sys.meta_path.insert(0, NoAnswers())
     try:
         function = load(target)
         backward = load(target.rpartition(":")[0] + ":" + behind) if behind else None
         if framework == "auto":
-            framework = framework_of(function)
-        arrays = Arrays(framework, device)
+            framework = signature.framework_of(function)
+        tensors = Arrays(framework, device)
     except BaseException as error:
         send(channel, {"unusable": f"{type(error).__name__}: {error}", "traceback": theirs(error)})
         return
-    send(channel, {"framework": framework, "parameters": parameters(function), "defaults": defaults(function)})
+    known = {"parameters": signature.parameters(function), "defaults": signature.defaults(function)}
+    send(channel, {"framework": framework, **known})
     kept = Kept()
     while (message := receive(requests)) is not None:
         try:
-            send(channel, *call(function, backward, arrays, kept, *message))
+            send(channel, *call(function, backward, tensors, kept, *message))
         except Complaint as error:
             send(channel, {"error": str(error), "raised": False, "traceback": ""})
         except BaseException as error:

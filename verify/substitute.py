@@ -26,8 +26,8 @@ def wrong(operation: str, mutant: str) -> Callable[..., Any]:
 
 def stand_in(theirs: Callable[..., Any], operation: str, mutant: str) -> Callable[..., Any]:
     """A function with their arguments that computes the mistake."""
-    from verify.candidate import parameters
     from verify.cases import match
+    from verify.signature import parameters
 
     positional, named = match(wrong(operation, ""), parameters(theirs), {})
     order = list(inspect.signature(theirs).parameters)

@@ -55,7 +55,7 @@ class Worker:
         self.greeted = False
 
     def parameters(self) -> list[list[Any]] | None:
-        """What the function takes, see candidate.parameters. Raises Unusable if it cannot be loaded."""
+        """What the function takes, see signature.parameters. Raises Unusable if it cannot be loaded."""
         if not self.greeted:
             hello, _ = self._receive(START)
             if "unusable" in hello:
