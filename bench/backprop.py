@@ -244,5 +244,5 @@ def told(row: dict[str, Any]) -> str:
 
 
 def main(options) -> int:
-    sizes = {"width": WIDTH, "depth": DEPTH, "inputs": ROWS, "networks": DRAWS}
-    return report("backprop", options, rows(), draw_figure, told=told, heading="", **sizes)
+    return report("backprop", options, rows(), draw_figure, told=told, heading="",
+                  width=WIDTH, depth=DEPTH, inputs=ROWS, networks=DRAWS)  # fmt: skip
