@@ -133,7 +133,7 @@ def log_sum_exp(z: Any) -> Any:
 
 def cross_entropy(z: Any, target: Tensor) -> Any:
     """The mean over rows of log Σ exp z − z_target."""
-    return mean(log_sum_exp(z) - take(z, (torch.arange(len(target)), target)))
+    return mean(log_sum_exp(z) - take(z, (torch.arange(len(target), device=target.device), target)))
 
 
 def mlp(x: Any, w1: Any, b1: Any, w2: Any, b2: Any) -> Any:
@@ -193,11 +193,11 @@ def jacobian(f: Callable[[Any], Any], x: Tensor, mode: str = "reverse") -> Tenso
     Source: griewank2008evaluating, §3.1 and §3.2.
     """
     if mode == "forward":
-        return torch.stack([jvp(f, [x], [e])[1] for e in torch.eye(len(x), dtype=x.dtype)], 1)
+        return torch.stack([jvp(f, [x], [e])[1] for e in torch.eye(len(x), dtype=x.dtype, device=x.device)], 1)
     if mode != "reverse":
         expect.fail("mode", "forward or reverse", mode)
     y, back = vjp(f, x)
-    return torch.stack([back(e)[0] for e in torch.eye(len(y), dtype=x.dtype)])
+    return torch.stack([back(e)[0] for e in torch.eye(len(y), dtype=x.dtype, device=x.device)])
 
 
 def layer_jacobian(x: Float[Tensor, "D"], w: Float[Tensor, "F D"], mode: str = "reverse") -> Float[Tensor, "F D"]:
@@ -264,6 +264,6 @@ def check_gradient(f: Callable[..., Any], *xs: Tensor, step: float = 2.0**-17) -
             change[place] = step
             ends = [f(*xs[:i], x + sign * change.reshape(x.shape), *xs[i + 1 :]) for sign in (1, -1)]
             sampled.append((float(ends[0]) - float(ends[1])) / (2 * step))
-    theirs = torch.tensor(sampled, dtype=ours.dtype)
+    theirs = ours.new_tensor(sampled)
     size = theirs.abs().max()
     return float((ours - theirs).abs().max() / torch.where(size == 0, 1, size))

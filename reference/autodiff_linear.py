@@ -134,10 +134,10 @@ def _transpose(y, x, *, first, second):
 
 def take(x: Any, index: Any) -> Any:
     """x[index], by integers, slices, masks or tensors of integers; an entry that is read twice gets both cotangents."""
-    places = torch.arange(math.prod(shape(x))).reshape(shape(x))
+    places = torch.arange(math.prod(shape(x)), device=plain(x).device).reshape(shape(x))
     index = tuple(map(_whole, index)) if isinstance(index, tuple) else _whole(index)
     try:
-        return _take(x, places[index].to(plain(x).device))
+        return _take(x, places[index])
     except IndexError as error:
         raise ValueError(f"index: expected one for shape {shape(x)}, received another: {error}") from error
 

@@ -48,7 +48,7 @@ def encode(text: str) -> tuple[Int[Tensor, "N"], str]:
 
 def _ranks(windows: Int[Tensor, "M n"], vocabulary: int) -> Int[Tensor, "M"]:
     """Equal rows get equal numbers, in lexicographic order, found anew before a number could overflow."""
-    rank, size = torch.zeros(len(windows), dtype=torch.int64), 1
+    rank, size = windows.new_zeros(len(windows)), 1
     for column in windows.unbind(1):
         if size * vocabulary >= 2**62:
             known, rank = torch.unique(rank, return_inverse=True)
@@ -72,7 +72,7 @@ def count(ids: Int[Tensor, "N"], order: int, vocabulary: int) -> Counts:
     windows = ids.long().unfold(0, order + 1, 1)
     rank = _ranks(windows, vocabulary)
     counts = torch.bincount(rank)
-    ngrams = torch.empty(len(counts), order + 1, dtype=torch.int64)
+    ngrams = windows.new_empty(len(counts), order + 1)
     ngrams[rank] = windows
     return Counts(order, vocabulary, ngrams, counts)
 
@@ -95,7 +95,7 @@ def conditional(counts: Counts, contexts: Int[Tensor, "B k"], alpha: float = 0.0
     expect.indices("contexts", contexts, counts.vocabulary)
     stored, asked = _lookup(counts, contexts)
     row, here = (asked[:, None] == stored).nonzero(as_tuple=True)
-    seen = torch.zeros(len(contexts), counts.vocabulary, dtype=torch.float64)
+    seen = torch.zeros(len(contexts), counts.vocabulary, dtype=torch.float64, device=asked.device)
     table = alpha + seen.index_put((row, counts.ngrams[here, -1]), counts.counts[here].double())
     return table / table.sum(1, keepdim=True)
 
@@ -114,11 +114,11 @@ def log_likelihood(counts: Counts, ids: Int[Tensor, "N"], alpha: float = 0.0) ->
     expect.number("alpha", alpha, 0)
     asked = count(ids, counts.order, counts.vocabulary)
     whole = _ranks(torch.cat([counts.ngrams, asked.ngrams]), counts.vocabulary)
-    sizes = torch.zeros(int(whole.max()) + 1, dtype=torch.float64)
+    sizes = torch.zeros(int(whole.max()) + 1, dtype=torch.float64, device=ids.device)
     stored = len(counts.ngrams)
     sizes[whole[:stored]] = counts.counts.double()
     contexts, wanted = _lookup(counts, asked.ngrams[:, : counts.order])
-    totals = torch.zeros(int(torch.cat([contexts, wanted]).max()) + 1, dtype=torch.float64)
+    totals = sizes.new_zeros(int(torch.cat([contexts, wanted]).max()) + 1)
     totals.index_add_(0, contexts, counts.counts.double())
     logs = torch.log((sizes[whole[stored:]] + alpha) / (totals[wanted] + alpha * counts.vocabulary))
     return logs[_ranks(ids.long().unfold(0, counts.order + 1, 1), counts.vocabulary)]

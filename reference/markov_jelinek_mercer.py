@@ -64,11 +64,11 @@ def interpolation_weights(
     if min(cut, len(ids) - cut) < order + 1:
         received = f"{cut} and {len(ids) - cut}"
         expect.fail("ids", f"at least {order + 1} symbols to count and {order + 1} deleted", received)
-    counted = model(ids[:cut], order, vocabulary, torch.ones(order + 1))
+    counted = model(ids[:cut], order, vocabulary, torch.ones(order + 1, device=ids.device))
     contexts, ngrams = followed(counted, ids[cut:])
     seen = [taken(back, place, 1.0) == 0 for back, place in zip(counted.back, contexts, strict=True)]
     frequency = [taken(kept, place, 0.0) for kept, place in zip(counted.kept, ngrams, strict=True)]
-    weights = torch.full((order + 1,), 0.5, dtype=torch.float64)
+    weights = torch.full((order + 1,), 0.5, dtype=torch.float64, device=ids.device)
     for _ in range(steps):
         weights = _improved(weights, seen, frequency, vocabulary)
     return weights
@@ -76,7 +76,7 @@ def interpolation_weights(
 
 def _improved(weights: Tensor, seen: list[Tensor], frequency: list[Tensor], vocabulary: int) -> Tensor:
     """One step of EM: λ is the part of the symbols that came to this context, and not from a shorter one."""
-    p = [torch.full(seen[0].shape, 1 / vocabulary, dtype=torch.float64)]
+    p = [frequency[0].new_full(seen[0].shape, 1 / vocabulary)]
     for known, f, weight in zip(seen, frequency, weights, strict=True):
         p.append(torch.where(known, weight * f + (1 - weight) * p[-1], p[-1]))
     better, arriving = [], torch.ones_like(p[0])

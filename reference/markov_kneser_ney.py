@@ -27,7 +27,7 @@ def _continuations(ids: Int[Tensor, "N"], order: int, vocabulary: int) -> tuple[
     keys, places = tree(ids, order, vocabulary)
     counts = [torch.bincount(places[-1])]
     for k in range(order, 0, -1):
-        shorter = torch.zeros(len(keys[k]), dtype=torch.int64)
+        shorter = keys[k].new_zeros(len(keys[k]))
         shorter[places[k + 1]] = places[k][1:]  # without its first symbol, an n-gram begins one symbol later
         counts.insert(0, torch.bincount(shorter, minlength=len(keys[k - 1])))
     return keys, counts

@@ -43,7 +43,7 @@ def tree(ids: Int[Tensor, "N"], order: int, vocabulary: int) -> tuple[list[Tenso
     n = expect.axes("ids", ids, "N")["N"]
     expect.indices("ids", ids, vocabulary)
     long_enough("ids", n, order)
-    keys, places = [], [torch.zeros(n + 1, dtype=torch.int64)]
+    keys, places = [], [torch.zeros(n + 1, dtype=torch.int64, device=ids.device)]
     for k in range(order + 1):
         key, place = torch.unique(places[-1][: n - k] * vocabulary + ids[k:].long(), return_inverse=True)
         keys.append(key)
@@ -68,7 +68,8 @@ def fractions(name: str, x: Float[Tensor, "J"], order: int) -> Float[Tensor, "J"
 def totals(keys: list[Tensor], k: int, vocabulary: int, counts: Tensor) -> Float[Tensor, "C"]:
     """The counts of the n-grams of k + 1 symbols, added up for every context."""
     contexts = len(keys[k - 1]) if k else 1
-    return torch.zeros(contexts, dtype=torch.float64).index_add(0, keys[k] // vocabulary, counts.double())
+    counts = counts.double()
+    return counts.new_zeros(contexts).index_add(0, keys[k] // vocabulary, counts)
 
 
 def share(part: Tensor, whole: Tensor, absent: float | Tensor) -> Tensor:
@@ -84,7 +85,7 @@ def _find(keys: Tensor, wanted: Tensor) -> Tensor:
 
 def _places(model: Smoothed, rows: Int[Tensor, "B n"]) -> Iterator[Int[Tensor, "B m"]]:
     """For the lengths 0, 1, 2, … the place of the n-gram that begins at each symbol of a row."""
-    place = torch.zeros(len(rows), rows.shape[1] + 1, dtype=torch.int64)
+    place = rows.new_zeros(len(rows), rows.shape[1] + 1)
     yield place
     for k, keys in enumerate(model.keys[: rows.shape[1]]):
         place = _find(keys, place[:, : rows.shape[1] - k] * model.vocabulary + rows[:, k:])
@@ -98,7 +99,7 @@ def taken(values: Tensor, place: Tensor, absent: float) -> Tensor:
 
 def _mixed(model: Smoothed, contexts: list[Tensor], ngrams: list[Tensor]) -> Tensor:
     """kept + back · (the same for the shorter context), from the empty context on."""
-    p = torch.full((), 1 / model.vocabulary, dtype=torch.float64)
+    p = model.kept[0].new_full((), 1 / model.vocabulary)
     for kept, back, context, ngram in zip(model.kept, model.back, contexts, ngrams, strict=False):
         p = taken(kept, ngram, 0.0) + taken(back, context, 1.0) * p
     return p
@@ -114,7 +115,7 @@ def distribution(model: Smoothed, contexts: Int[Tensor, "B k"]) -> Float[Tensor,
     order = len(model.keys) - 1
     rows = contexts[:, max(contexts.shape[1] - order, 0) :].long()
     ends = [place[:, -1:] for place in _places(model, rows)]
-    symbols = torch.arange(model.vocabulary)
+    symbols = torch.arange(model.vocabulary, device=rows.device)
     return _mixed(model, ends, [_find(keys, end * model.vocabulary + symbols)
                                 for keys, end in zip(model.keys, ends, strict=False)])  # fmt: skip
 
