@@ -7,7 +7,7 @@ device (the CUDA context, NCCL, loaded kernels) is in none of the three. One str
 against a recording.
 
 Source: PyTorch, c10/cuda/CUDACachingAllocator.cpp and c10/core/AllocatorConfig.h. Recordings it must reproduce, address
-by address: tests/test_caching_allocator.py.
+by address: tests/test_allocator_recorded.py.
 """
 
 from bisect import bisect_left, insort

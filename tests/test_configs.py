@@ -1,17 +1,13 @@
-"""Named models and config.json files: counts to the integer, spellings, the line of each error, and cards."""
+"""Named models and config.json files: counts to the integer, and spellings."""
 
-import json
 import subprocess
 import sys
-from dataclasses import replace
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from bench.cards import card, cards
-from bench.configs import FAMILIES, LIMIT, architecture, models, read
-from derivations.architecture import Architecture, Experts, Latent, active_parameters, parameters
+from bench.configs import FAMILIES, architecture, models, read
+from derivations.architecture import active_parameters, parameters
+from tests.config_examples import FULL, GEMMA3, GPT2, LLAMA, LOCAL, MOE, QWEN3, SPARSE, V3, decoder, without
 
 COUNTS = {
     "gpt2": 124_439_808,
@@ -73,11 +69,6 @@ def test_tokens_meet_the_parameters_that_are_printed():
         assert active[name] - a.V * a.D == printed
 
 
-def decoder(family, L, D, H, F, V, **more):
-    return {"model_type": family, "num_hidden_layers": L, "hidden_size": D, "num_attention_heads": H,
-            "intermediate_size": F, "vocab_size": V, **more}  # fmt: skip
-
-
 PYTHIA = [(12, 768, 12, 3072, 50304, 162_322_944), (24, 1024, 16, 4096, 50304, 405_334_016),
           (24, 2048, 16, 8192, 50304, 1_414_647_808), (36, 5120, 40, 20480, 50688, 11_846_072_320)]  # fmt: skip
 
@@ -110,20 +101,6 @@ def test_other_sizes_besides_the_embedding(name):
     a = read(OTHERS[name][0])
     assert parameters(a) - a.V * a.D * (1 if a.tied else 2) == OTHERS[name][1]
 
-
-def without(config, name):
-    return {k: v for k, v in config.items() if k != name}
-
-
-GPT2 = {"model_type": "gpt2", "n_layer": 2, "n_embd": 8, "n_head": 2, "vocab_size": 7, "n_positions": 5}
-LLAMA = decoder("llama", 2, 8, 4, 12, 7)
-MOE = decoder("mixtral", 2, 8, 4, 12, 7, num_key_value_heads=2, num_local_experts=4, num_experts_per_tok=2)
-GEMMA3 = decoder("gemma3_text", 7, 8, 4, 12, 7, num_key_value_heads=2, sliding_window=3)
-QWEN3 = decoder("qwen3", 2, 8, 4, 12, 7, num_key_value_heads=2, use_sliding_window=True, sliding_window=3)
-SPARSE = decoder("qwen3_moe", 3, 8, 4, 12, 7, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=5)
-V3 = decoder("deepseek_v3", 4, 8, 4, 12, 7, n_routed_experts=4, num_experts_per_tok=2, moe_intermediate_size=5,
-             kv_lora_rank=6, qk_nope_head_dim=3, qk_rope_head_dim=2, v_head_dim=5)  # fmt: skip
-LOCAL, FULL = "sliding_attention", "full_attention"
 
 SAME = {
     "GPT-2 in new words": (GPT2, decoder("gpt2", 2, 8, 2, 32, 7, max_position_embeddings=5)),
@@ -194,208 +171,6 @@ def test_windows():
     assert read({**GEMMA3, "num_hidden_layers": 5}).full == 0
 
 
-KNOWN = f"model_type: expected one of gemma3, {', '.join(FAMILIES)}, received"
-WRONG = {
-    "not an object": ([1], "config.json: expected an object, received [1]"),
-    "no family": ({}, f"{KNOWN} null"),
-    "another family": ({"model_type": "bert"}, f"{KNOWN} 'bert'"),
-    "a list for a family": ({"model_type": []}, f"{KNOWN} []"),
-    "no text": ({"model_type": "gemma3"}, "text_config: expected an object, received null"),
-    "missing": (without(LLAMA, "vocab_size"), "vocab_size: expected an integer from 1 to 2**40, received nothing"),
-    "missing, old": (without(GPT2, "n_embd"), "hidden_size: expected an integer from 1 to 2**40, received nothing"),
-    "zero": ({**GPT2, "n_layer": 0}, "n_layer: expected an integer from 1 to 2**40, received 0"),
-    "negative": ({**LLAMA, "hidden_size": -8}, "hidden_size: expected an integer from 1 to 2**40, received -8"),
-    "boolean": ({**LLAMA, "vocab_size": True}, "vocab_size: expected an integer from 1 to 2**40, received true"),
-    "a fraction": ({**LLAMA, "vocab_size": 7.0}, "vocab_size: expected an integer from 1 to 2**40, received 7.0"),
-    "text": ({**LLAMA, "vocab_size": "7"}, "vocab_size: expected an integer from 1 to 2**40, received '7'"),
-    "absurd": ({**LLAMA, "vocab_size": 2**40 + 1},
-               "vocab_size: expected an integer from 1 to 2**40, received 1099511627777"),
-    "two values": ({**GPT2, "hidden_size": 4},
-                   "hidden_size: expected one value, received {'hidden_size': 4, 'n_embd': 8}"),
-    "not a flag": ({**LLAMA, "tie_word_embeddings": 1}, "tie_word_embeddings: expected true or false, received 1"),
-    "groups": ({**LLAMA, "num_key_value_heads": 3},
-               "num_attention_heads: expected a multiple of the 3 key-value heads, received 4"),
-    "width": ({**LLAMA, "hidden_size": 10},
-              "hidden_size: expected a multiple of the 4 attention heads, for head_dim is not given, received 10"),
-    "odd": ({**LLAMA, "head_dim": 3}, "head_dim: expected an even number, for rotary positions, received 3"),
-    "odd part": ({**V3, "qk_rope_head_dim": 3},
-                 "qk_rope_head_dim: expected an even number, for rotary positions, received 3"),
-    "experts": ({**MOE, "num_experts_per_tok": 5}, "num_experts_per_tok: expected at most the 4 experts, received 5"),
-    "dense layers": ({**V3, "first_k_dense_replace": 5},
-                     "first_k_dense_replace: expected at most the 4 layers, received 5"),
-    "every other layer": ({**SPARSE, "decoder_sparse_step": 2}, "decoder_sparse_step: expected 1, received 2"),
-    "a later layer": ({**SPARSE, "mlp_only_layers": [1]},
-                      "mlp_only_layers: expected the first layers: 0, 1, …, received [1]"),
-    "half biased": ({**LLAMA, "attention_bias": True},
-                    "attention_bias: expected false as in the rest of a block of llama, received true"),
-    "unbiased": (decoder("gpt_neox", 2, 8, 4, 12, 7, attention_bias=False),
-                 "attention_bias: expected true as in the rest of a block of gpt_neox, received false"),
-    "an encoder": ({**GPT2, "add_cross_attention": True},
-                   "add_cross_attention: expected false: a decoder alone, received true"),
-    "too few types": ({**GEMMA3, "layer_types": [FULL]},
-                      "layer_types: expected a list of 7 types, received ['full_attention']"),
-    "no rhythm": ({**QWEN3, "layer_types": [FULL, LOCAL]},
-                  "layer_types: expected sliding_attention, and full_attention at every n-th layer, received "
-                  "['full_attention', 'sliding_attention']"),
-    "half the layers": ({**QWEN3, "max_window_layers": 1},
-                        "max_window_layers: expected 0, or at least the 2 layers, received 1"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("case", WRONG)
-def test_errors_say_what_was_expected_and_what_came(case, tmp_path):
-    config, line = WRONG[case]
-    with pytest.raises(ValueError) as error:
-        read(config)
-    assert str(error.value) == line
-    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    with pytest.raises(ValueError) as error:
-        architecture(str(tmp_path))
-    assert str(error.value).endswith(f": {line}") and len(str(error.value).splitlines()) == 1
-
-
-def test_files(tmp_path):
-    file = tmp_path / "config.json"
-    for content, line in ((b"", "expected JSON"), (b"{", "expected JSON"), (b"\xff\xfe\x00", "expected JSON"),
-                          (b"[" * 10**5, "expected JSON"), (b"3", "expected an object")):  # fmt: skip
-        file.write_bytes(content)
-        with pytest.raises(ValueError, match=line) as error:
-            architecture(str(file))
-        assert len(str(error.value).splitlines()) == 1
-    file.write_text(json.dumps(GPT2), encoding="utf-8-sig")
-    for model in (str(tmp_path), str(file)):
-        assert architecture(model) == replace(read(GPT2), name=model)
-    file.unlink()
-    for name in (str(tmp_path), str(file), "", "\0", "x" * 5000):
-        with pytest.raises(ValueError, match=r"^model: expected a .*config\.json.*, received") as error:
-            architecture(name)
-        assert len(str(error.value).splitlines()) == 1
-
-
-def test_names():
-    assert architecture("GPT2-XL") == architecture("gpt2-xl") and architecture("gpt2").name == "gpt2"
-    with pytest.raises(ValueError, match=r"^model: .* such as llama3-8b, llama3-70b.*, received 'llama3-9b'$"):
-        architecture("llama3-9b")
-    with pytest.raises(ValueError, match=r"such as gpt2, gpt2-medium, .*kimi-k2, received 'zzz'$"):
-        architecture("zzz")
-    with pytest.raises(ValueError, match=r"^model: .*folder with one \(no such file\), received './gpt2'$"):
-        architecture("./gpt2")
-
-
 def test_no_tensor_library_is_imported():
     code = "import sys, bench.configs, bench.cards; assert not {'torch', 'jax', 'sympy'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-sizes = st.integers(1, 2**20)
-
-
-@st.composite
-def valid(draw):
-    """A config.json of any sizes, and the architecture that it means."""
-    family = draw(st.sampled_from(["gpt2", "gpt_neox", "llama", "mixtral", "qwen3", "gemma2", "olmo2", "deepseek_v3"]))
-    L, G, K, F, V = (
-        draw(st.integers(1, 99)),
-        draw(st.integers(1, 9)),
-        2 * draw(st.integers(1, 99)),
-        *draw(st.tuples(sizes, sizes)),
-    )
-    H, D, tied = G * draw(st.integers(1, 9)), draw(sizes), draw(st.booleans())
-    if family in ("gpt2", "gpt_neox"):
-        G, D = H, H * K
-    config = decoder(family, L, D, H, F, V, tie_word_embeddings=tied, num_key_value_heads=G, head_dim=K)
-    meant = Architecture(L, D, H, G, K, F, V, tied=tied, **FAMILIES[family])
-    if family == "gpt2":
-        config = {{"hidden_size": "n_embd", "intermediate_size": "n_inner"}.get(k, k): v for k, v in config.items()}
-        config["n_positions"], meant = V, replace(meant, S=V)
-    E, active = (lambda e: (e, draw(st.integers(1, e))))(draw(st.integers(1, 99)))
-    if family == "mixtral":
-        config |= {"num_local_experts": E, "num_experts_per_tok": active}
-        meant = replace(meant, experts=Experts(E, active, F))
-    if family == "gemma2":
-        config["sliding_window"], meant = V, replace(meant, window=V, full=2 if L > 1 else 0)
-    if family == "deepseek_v3":
-        dense, shared, q, *c = draw(
-            st.tuples(st.integers(0, L), st.integers(0, 3), st.none() | sizes, sizes, sizes, sizes)
-        )
-        config |= {"n_routed_experts": E, "num_experts_per_tok": active, "moe_intermediate_size": c[0],
-                   "n_shared_experts": shared, "first_k_dense_replace": dense, "q_lora_rank": q, "kv_lora_rank": c[1],
-                   "qk_nope_head_dim": c[2], "qk_rope_head_dim": K, "v_head_dim": D}  # fmt: skip
-        meant = replace(meant, K=c[2] + K, latent=Latent(c[1], c[2], K, D, q),
-                        experts=Experts(E, active, c[0], shared, dense, True))  # fmt: skip
-    return config, meant
-
-
-@pytest.fixture(scope="module")
-def file(tmp_path_factory):
-    return tmp_path_factory.mktemp("model") / "config.json"
-
-
-@given(valid())
-@settings(deadline=None)
-def test_any_valid_sizes_are_read_back(file, case):
-    config, meant = case
-    file.write_text(json.dumps(config), encoding="utf-8")
-    assert architecture(str(file)) == replace(meant, name=str(file))
-
-
-NUMBERS = st.integers(-2, 5) | st.integers(-LIMIT, 2**70) | st.floats()
-VALUES = st.recursive(
-    st.none() | st.booleans() | NUMBERS | st.text(max_size=5) | st.sampled_from([FULL, LOCAL]),
-    lambda x: st.lists(x, max_size=4) | st.dictionaries(st.text(max_size=3), x, max_size=3),
-)
-BASES = [GPT2, LLAMA, MOE, GEMMA3, QWEN3, SPARSE, V3, {"model_type": "gemma3", "text_config": GEMMA3}]
-OPTIONAL = {"layer_types", "mlp_only_layers", "max_window_layers", "attention_bias", "head_dim", "q_lora_rank",
-            "first_k_dense_replace", "n_shared_experts", "tie_word_embeddings", "decoder_sparse_step"}  # fmt: skip
-FIELDS = sorted({k for base in BASES for k in base} | OPTIONAL)
-
-
-@given(st.sampled_from(BASES), st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=4),
-       st.sets(st.sampled_from(FIELDS), max_size=1), st.sampled_from(sorted(FAMILIES)) | st.none())  # fmt: skip
-@settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.too_slow])
-def test_no_traceback_for_random_values(file, base, changed, gone, family):
-    config = {
-        k: v for k, v in {**base, **({"model_type": family} if family else {}), **changed}.items() if k not in gone
-    }
-    file.write_text(json.dumps(config), encoding="utf-8")
-    try:
-        P = parameters(architecture(str(file)))
-    except ValueError as error:
-        assert len(str(error).splitlines()) == 1 and "expected" in str(error) and "received" in str(error)
-    else:
-        assert isinstance(P, int) and P > 0
-
-
-@given(VALUES | st.binary(max_size=20))
-@settings(deadline=None)
-def test_no_traceback_for_random_files(file, content):
-    file.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
-    with pytest.raises(ValueError) as error:
-        architecture(str(file))
-    assert len(str(error.value).splitlines()) == 1
-
-
-CARDS = {"h100-80": ("h100-80g", "H100 80GB", "h100", "NVIDIA H100-80GiB"), "t4-16": ("Tesla T4",),
-         "rtx4090-24": ("4090", "RTX 4090", "rtx4090-24gb"), "a100-40": ("A100-40GB",)}  # fmt: skip
-
-
-def test_cards():
-    for name, spellings in CARDS.items():
-        assert card(name) == cards()[name]
-        for spelling in spellings:
-            assert card(spelling).name == name
-    for one in cards().values():
-        nominal = int(one.name.partition("-")[2])
-        assert 0.92 * nominal * 10**9 < one.bytes <= nominal * 2**30 and type(one.bytes) is int
-        assert 5e13 < one.peak < 3e15 and 2e11 < one.bandwidth < 1e13 and one.source and one.memory
-
-
-@pytest.mark.parametrize(("name", "line"), [
-    ("a100", "card: expected a name such as a100-40, a100-80, received 'a100'"),
-    ("h100-96g", "card: expected a name such as h100-80, v100-32, a100-80, received 'h100-96g'"),
-    ("", f"card: expected a name such as {', '.join(cards())}, received ''"),
-])  # fmt: skip
-def test_unknown_cards(name, line):
-    with pytest.raises(ValueError) as error:
-        card(name)
-    assert str(error.value) == line
