@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from bench.closed import evaluated
 from bench.experiment import report
 from bench.meter import counted_flops, kept_bytes, xla_flops
 from derivations.attention import FLOPS, SCORE_BYTES
@@ -15,11 +16,6 @@ from reference.attention import attention, scores
 
 LENGTHS = (128, 256, 512, 1024, 2048)
 SHAPE = {"B": 1, "H": 4, "K": 64}
-
-
-def evaluated(formula: Any, **sizes: int) -> int:
-    """A cost formula of the derivations at these sizes, by letter."""
-    return int(formula.subs({symbol: sizes[symbol.name] for symbol in formula.free_symbols}))
 
 
 def rows(lengths=LENGTHS, device="cpu", B=1, H=4, K=64, dtype=torch.float32):

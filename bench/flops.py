@@ -17,12 +17,12 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from bench import fake, flops_xla
-from bench.attention import evaluated
+from bench.closed import evaluated
 from bench.experiment import report
 from bench.meter import counted_flops, xla_flops
 from bench.options import Setting, parser, setting
 from bench.predict import counted
-from bench.published_formulas import forward_flops, model_flops_per_token, training_flops
+from bench.published_flops import forward_flops, model_flops_per_token, training_flops
 from bench.step import training
 from derivations.architecture import Architecture, parameters
 from derivations.attention import FLOPS

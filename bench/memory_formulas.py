@@ -1,6 +1,6 @@
 """What other tools say that training takes, restated: bytes of a setting, None where a tool does not treat its dtype.
 
-Letters as in papers/notation.md; each on one device. What bench/published_formulas.py has is taken from there.
+Letters as in papers/notation.md; each on one device. What bench/published_memory.py has is taken from there.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from fractions import Fraction
 from math import prod
 
 from bench.options import Setting
-from bench.published_formulas import activation_bytes, estimate_zero2_bytes, estimate_zero3_bytes, state_bytes
+from bench.published_memory import activation_bytes, estimate_zero2_bytes, estimate_zero3_bytes, state_bytes
 from derivations.architecture import parameters, weights
 
 

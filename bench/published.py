@@ -22,10 +22,26 @@ from pathlib import Path
 from textwrap import fill
 from typing import Any
 
-from bench import published_formulas
+from bench import (
+    published_flops,
+    published_inference,
+    published_memory,
+    published_parameters,
+    published_quantization,
+    published_utilization,
+)
 from bench.options import Parser
 from derivations.architecture import Architecture, Experts, Latent, weights
 
+FORMULAS = (
+    published_parameters,
+    published_flops,
+    published_utilization,
+    published_memory,
+    published_inference,
+    published_quantization,
+)
+"""Where the formulas stand that papers/tables name; a file imports from those before it only."""
 PAPERS = Path(__file__).parent.parent / "papers"
 CLASSES = ("exact", "rounds", "truncates", "within input rounding", "discrepancy")
 SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
@@ -68,7 +84,7 @@ def size(unit: str) -> Fraction:
 
 def formula(entry: dict[str, Any]) -> Callable[..., Any]:
     """The function that an entry names."""
-    return getattr(published_formulas, entry["formula"])
+    return next(vars(module)[entry["formula"]] for module in FORMULAS if entry["formula"] in vars(module))
 
 
 def arguments(entry: dict[str, Any], **moved: Fraction) -> dict[str, Any]:

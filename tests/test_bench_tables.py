@@ -10,7 +10,7 @@ import pytest
 from bench import flops, flops_xla, memory, memory_formulas
 from bench.configs import architecture
 from bench.options import Setting, parser, setting
-from bench.published_formulas import forward_flops
+from bench.published_flops import forward_flops
 from derivations.architecture import Architecture
 from derivations.budget import Plan
 from derivations.decoder import Run
