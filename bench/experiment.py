@@ -70,8 +70,7 @@ def report(
             print(line, file=out, flush=True)
     if options.json:
         print(document(topic, found, **head))
-    path = draw and (options.svg or ("" if options.json else f"{topic}.svg"))
-    if draw and path:
+    if draw and (path := options.svg or ("" if options.json else f"{topic}.svg")):
         try:
             print(f"wrote {' and '.join(draw(found, path) or (path,))}", file=out)
         except ModuleNotFoundError as error:
