@@ -9,6 +9,7 @@ from sympy import (
     Abs,
     Add,
     Derivative,
+    Dummy,
     Function,
     Indexed,
     KroneckerDelta,
@@ -78,8 +79,13 @@ def is_nonnegative(e):
 
 
 def z3_proves(e):
-    """Ask z3 whether a rational expression of real symbols is ≥ 0 under their assumptions (None: it does not apply)."""
-    if e.has(Sum, Product, Derivative, Function) or not e.is_rational_function():
+    """Ask z3 whether a rational expression of real symbols is ≥ 0 under their assumptions (None: it does not apply).
+
+    It may contain absolute values of such expressions.
+    """
+    sizes = {size: Dummy() for size in e.atoms(Abs)}
+    if any(x.has(Sum, Product, Derivative, Function) or not x.is_rational_function()
+           for x in (e.xreplace(sizes), *(size.args[0].xreplace(sizes) for size in sizes))):  # fmt: skip
         return None
     solver = z3.Solver()
     solver.set("timeout", 5000)
@@ -98,6 +104,9 @@ def z3_proves(e):
                 return z3.Product([base] * int(x.exp))
             solver.add(base != 0)
             return 1 / z3.Product([base] * -int(x.exp))
+        if isinstance(x, Abs):
+            inside = convert(x.args[0])
+            return z3.If(inside >= 0, inside, -inside)
         if isinstance(x, Symbol | Indexed):
             variable = names.setdefault(x, z3.Real(str(x)))
             for assumed, fact in (("is_positive", variable > 0), ("is_nonnegative", variable >= 0)):

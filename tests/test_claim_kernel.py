@@ -4,15 +4,15 @@ from fractions import Fraction
 
 import pytest
 from flint import acb, arb
-from sympy import Derivative, Integer, Interval, Product, Rational, Sum, cos, exp, log, pi, sign, sin, sqrt
+from sympy import Abs, Derivative, Integer, Interval, Product, Rational, Sum, cos, exp, log, pi, sign, sin, sqrt
 
 from derivations.claim import claim, run
 from derivations.expectation import E
 from derivations.forms import below, eq, equal, expect, finite, induct, le, ne, optimal
 from derivations.normal import Before
 from derivations.points import Point, evaluate
-from derivations.positive import TangentGap, is_nonnegative, is_positive
-from tests.statements import LAW, MU, WRONG, a, c, i, j, judged, k, n, s, t, u, verdict, x, y
+from derivations.positive import TangentGap, is_nonnegative, is_positive, z3_proves
+from tests.statements import LAW, MU, WRONG, a, c, i, j, judged, k, n, p, s, t, u, verdict, x, y
 
 # ---- the six forms: the truth holds, a falsehood is refuted with a witness
 
@@ -180,3 +180,11 @@ def test_two_runs_agree():
     build, options = FORMS["equal, derivative"]
     first, second = judged(build, **options), judged(build, **options)
     assert {k: v for k, v in first.items() if k != "seconds"} == {k: v for k, v in second.items() if k != "seconds"}
+
+
+def test_z3_knows_absolute_values():
+    assert z3_proves(Abs(x + p) + Abs(x - 1) - Abs(x) - Abs(x + p - 1)), "convex: p > 0"
+    assert not z3_proves(Abs(x + y) + Abs(x - 1) - Abs(x) - Abs(x + y - 1)), "y may be negative"
+    assert z3_proves(Abs(x) + Abs(y) - Abs(x + y)) and not z3_proves(Abs(x + y) - Abs(x) - Abs(y))
+    assert z3_proves(Abs(Abs(x) - 1) + 1 - x) and not z3_proves(Abs(Abs(x) - 1) - x)
+    assert z3_proves(Abs(exp(x))) is None and z3_proves(Abs(x) + exp(x)) is None, "not rational: it does not apply"

@@ -25,7 +25,7 @@ from reference.optimizers import (
     sgd,
 )
 from reference.positions import alibi_bias, alibi_slopes, sinusoidal
-from reference.rope import frequencies, rotate
+from reference.rope import dynamic_ntk, frequencies, interpolated, llama3, ntk, rotate, yarn
 from reference.sampling import gumbel_max, min_p, repetition_penalty, temperature, top_k, top_p
 from reference.softmax import log_sum_exp, softmax, softmax_jacobian
 
@@ -113,6 +113,15 @@ BAD = {
     "odd head dimension": (lambda: rotate(torch.zeros(2, 3), torch.arange(2)), "an even number"),
     "positions": (lambda: rotate(torch.zeros(2, 4), torch.arange(3)), "axis T: expected one size, 2, received 3"),
     "layout": (lambda: rotate(torch.zeros(2, 4), torch.arange(2), layout="neox"), "one of interleaved, half"),
+    "positions of rows": (lambda: rotate(Q, torch.zeros(2, 3)), "axis B: expected one size, 1, received 2"),
+    "too many frequencies": (lambda: rotate(Q, torch.arange(3), theta=torch.ones(3)), "at most 2 frequencies"),
+    "no stretch": (lambda: interpolated(4, 0.5), "scale: expected a number from 1"),
+    "one pair": (lambda: ntk(2, 2.0), "K: expected an integer ≥ 4, received 2"),
+    "no length": (lambda: dynamic_ntk(4, 2.0, 0, 8), "length: expected an integer ≥ 1"),
+    "betas": (lambda: yarn(8, 2.0, 64, beta_slow=32.0), "below beta_fast, 32, received 32.0"),
+    "ramp": (lambda: yarn(8, 2.0, 64, ramp="turn"), "one of pairs, turns"),
+    "nothing turns": (lambda: yarn(8, 2.0, 1, truncate=False), "between beta_slow and beta_fast times, received 1"),
+    "low and high": (lambda: llama3(8, low=4.0), "below high, 4"),
     "base": (lambda: frequencies(4, base=0.0), "base: expected a number above 0"),
     "beta of one": (lambda: adam_update(Q, adam_init(Q), beta1=1.0), "beta1: expected a number from 0 below 1"),
     "negative epsilon": (lambda: adam_update(Q, adam_init(Q), eps=-1e-8), "eps: expected"),

@@ -7,20 +7,36 @@ import math
 import torch
 from hypothesis import strategies as st
 
+from verify import rope_scaling as scaling
 from verify.compare import close
 from verify.inputs import integers, tensor
 from verify.suite import Operation
 
+KINDS: list[dict] = [
+    {"shape": (2, 3, 4)},
+    {"shape": (3, 5, 8), "layout": "half", "base": 500.0},
+    {"shape": (2, 1, 4, 6), "pairs": 2, "factor": 1.25, "rows": True},
+    {"shape": (2, 3, 2, 6), "pairs": 2, "layout": "half", "factor": 0.75, "rows": True},
+]
+"""Shapes, each with options of its own: given frequencies (fewer than pairs among them), positions for every row."""
+
 
 @st.composite
 def positioned(draw):
-    """Vectors at positions near zero or in the thousands, in order or not, in either layout."""
-    shape = draw(st.sampled_from([(2, 3, 4), (3, 5, 8), (2, 1, 4, 6), (2, 1, 4)]))
-    T = shape[-2]
-    positions = draw(integers(T, below=8)) + draw(st.sampled_from([0, 0, 2049, 4000, 5000, 40000]))
-    base = draw(st.sampled_from([10000.0, 500.0]))
-    layout = draw(st.sampled_from(["interleaved", "half"]))
-    return {"x": draw(tensor(*shape)), "positions": positions, "base": base, "layout": layout}
+    """Vectors at positions near zero or in the thousands, in order or not, in either layout, all turned or some."""
+    kind = draw(st.sampled_from(KINDS))
+    shape, given = kind["shape"], "pairs" in kind
+    places = (shape[0], shape[-2]) if kind.get("rows") else (shape[-2],)
+    positions = draw(integers(*places, below=8)) + draw(st.sampled_from([0, 0, 2049, 4000, 5000, 40000]))
+    theta = draw(tensor(kind["pairs"], low=1)) if given else None
+    return {
+        "x": draw(tensor(*shape)),
+        "positions": positions,
+        "base": kind.get("base", 10000.0),
+        "layout": kind.get("layout", "interleaved"),
+        "theta": theta,
+        "factor": kind.get("factor", 1.0),
+    }
 
 
 def pairs(x, layout):
@@ -30,45 +46,71 @@ def pairs(x, layout):
     return torch.stack(x.chunk(2, -1), -1)
 
 
-def pairs_keep_their_length(rotate, x, positions, base, layout):
-    """A rotation changes no pair's length."""
-    turned = rotate(x, positions, base=base, layout=layout)
-    close(pairs(turned, layout).norm(dim=-1), pairs(x, layout).norm(dim=-1))
+def turned(x, theta):
+    """The coordinates that are turned, and those that pass."""
+    R = x.shape[-1] if theta is None else 2 * len(theta)
+    return x[..., :R], x[..., R:]
 
 
-def position_zero_is_the_identity(rotate, x, positions, base, layout):
-    """At position zero nothing turns."""
-    close(rotate(x, 0 * positions, base=base, layout=layout), x)
+def pairs_change_their_length_by_the_factor(rotate, x, positions, layout, theta, factor, **options):
+    """A rotation changes no pair's length, but for the factor."""
+    out = rotate(x, positions, layout=layout, theta=theta, factor=factor, **options)
+    before, after = (pairs(turned(y, theta)[0], layout).norm(dim=-1) for y in (x, out))
+    close(after, before * factor)
 
 
-def turns_add_up(rotate, x, positions, base, layout):
-    """Turning by one position and then by another is turning by their sum."""
-    step = positions.flip(0) + 1
-    twice = rotate(rotate(x, positions, base=base, layout=layout), step, base=base, layout=layout)
-    close(twice, rotate(x, positions + step, base=base, layout=layout))
+def the_rest_passes(rotate, x, positions, theta, **options):
+    """Coordinates beyond the pairs that have a frequency stay as they are."""
+    out = rotate(x, positions, theta=theta, **options)
+    close(turned(out, theta)[1].sum(-1), turned(x, theta)[1].sum(-1), scale=x.abs().max().item())
 
 
-def only_the_offset_counts(rotate, x, positions, base, layout):
+def position_zero_turns_nothing(rotate, x, positions, theta, factor, **options):
+    """At position zero there is only the factor."""
+    out, rest = turned(rotate(x, 0 * positions, theta=theta, factor=factor, **options), theta)
+    close(torch.cat([out, rest * factor], -1), x * factor)
+
+
+def turns_add_up(rotate, x, positions, theta, factor, **options):
+    """Turning by one position and then by another is turning by their sum, and the factor once more."""
+    step, options = positions.flip(-1) + 1, options | {"theta": theta, "factor": factor}
+    once, rest = turned(rotate(x, positions + step, **options), theta)
+    twice = rotate(rotate(x, positions, **options), step, **options)
+    close(twice, torch.cat([once * factor, rest], -1))
+
+
+def only_the_offset_counts(rotate, x, positions, **options):
     """The inner product of two turned vectors depends on the difference of their positions."""
     key = x.flip(-1)
 
     def product(shift):
-        turned = rotate(x, positions + shift, base=base, layout=layout)
-        return (turned * rotate(key, positions.flip(0) + shift, base=base, layout=layout)).sum(-1)
+        query = rotate(x, positions + shift, **options)
+        return (query * rotate(key, positions.flip(-1) + shift, **options)).sum(-1)
 
     close(product(3), product(0), scale=x.square().sum().item())
 
 
-def angles_by_hand(rotate, x, positions, base, layout):
-    """The first coordinate of pair k, at position p, turns to cos and sin of p·base^(−2k/K)."""
-    K = x.shape[-1]
-    index = torch.arange(K)
-    is_first = index % 2 == 0 if layout == "interleaved" else index < K // 2
-    first = is_first.double().expand_as(x)
-    turned = pairs(rotate(first, positions, base=base, layout=layout), layout)
-    angles = [[p * base ** (-2 * k / K) for k in range(K // 2)] for p in positions.tolist()]
-    expected = torch.tensor([[(math.cos(a), math.sin(a)) for a in row] for row in angles], dtype=torch.float64)
-    close(turned, expected.expand_as(turned))
+def angles_by_hand(rotate, x, positions, base, layout, theta, factor):
+    """The first coordinate of pair k, at p, turns to cos and sin of p·base^(−2k/K), or p times what is given."""
+    R = turned(x, theta)[0].shape[-1]
+    rate = [base ** (-2 * k / R) for k in range(R // 2)] if theta is None else theta.tolist()
+    index = torch.arange(x.shape[-1])
+    is_first = index % 2 == 0 if layout == "interleaved" else index < R // 2
+    first = is_first.double().expand_as(x).contiguous()
+    out = rotate(first, positions, base=base, layout=layout, theta=theta, factor=factor)
+    found = pairs(turned(out, theta)[0], layout) / factor
+    rows = positions.reshape(-1, positions.shape[-1]).tolist()
+    angles = [[[(math.cos(p * f), math.sin(p * f)) for f in rate] for p in row] for row in rows]
+    expected = torch.tensor(angles, dtype=torch.float64)
+    if x.ndim > 3:
+        expected = expected[:, None]
+    close(found, expected.expand_as(found))
+
+
+def rows_are_apart(rotate, x, positions, **options):
+    """When rows of the batch change places with their positions, so do the results."""
+    places = positions.flip(0) if positions.ndim == 2 else positions
+    close(rotate(x.flip(0), places, **options), rotate(x, positions, **options).flip(0))
 
 
 OPERATIONS = [
@@ -76,15 +118,18 @@ OPERATIONS = [
         "rope.rotate",
         inputs=positioned(),
         laws=[
-            pairs_keep_their_length,
-            position_zero_is_the_identity,
+            pairs_change_their_length_by_the_factor,
+            the_rest_passes,
+            position_zero_turns_nothing,
             turns_add_up,
             only_the_offset_counts,
             angles_by_hand,
+            rows_are_apart,
         ],
         gradients=("x",),
         conventions={
             "layout='half', pairs (k, k + K/2)": lambda rotate, **inputs: rotate(**inputs | {"layout": "half"}),
         },
-    )
+    ),
+    *scaling.OPERATIONS,
 ]
