@@ -23,6 +23,7 @@ ALIASES = {
     "z": ("logits", "input", "x", "scores"),
     "x": ("input", "hidden_states", "params", "param", "p", "q"),
     "base": ("theta", "rope_theta", "rope_base"),
+    "theta": ("inv_freq", "freqs"),
     "target": ("targets", "labels", "y", "label"),
     "positions": ("position_ids", "pos"),
     "gradients": ("grads", "g", "tensors"),
