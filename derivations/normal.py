@@ -69,7 +69,8 @@ class Context:
         """Is lower ≤ index ≤ upper known? A declared index may be moved down to one below its range's start."""
         shift, base = index.as_coeff_Add()
         if base not in self.ranges:
-            return index == upper or ((upper - index).is_nonnegative and (index - lower).is_nonnegative)
+            above = (index - lower).is_nonnegative or (lower == 1 and index.is_integer and index.is_positive)
+            return index == upper or ((upper - index).is_nonnegative and above)
         start, end = self.ranges[base]
         return start == lower and shift <= 0 and (end == upper or (upper - end).is_nonnegative) and shift >= -1
 

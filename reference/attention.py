@@ -2,13 +2,14 @@ r"""Scaled dot-product attention: every query takes the average of the values, w
 
     out_t = Σ_s p_ts v_s,   p_t = softmax(q_t · k_s / √K over the keys s that t may see)
 
-Grouped-query attention shares a head of keys and values between several heads of queries.
-
+Grouped-query attention shares a head of keys and values between several heads of queries; `attend` has every option
+that models use. Run as a program, `python -m reference.attention --trace`, it shows four tokens step by step.
 Article papers/attention.md, derivation derivations/attention.py, laws verify/attention.py.
 """
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,6 +20,8 @@ from reference.softmax import softmax
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
     from torch import Tensor
+
+ALIGNMENTS = ("bottom_right", "top_left")
 
 
 def scores(
@@ -44,9 +47,39 @@ def causal_mask(T: int, S: int, device=None) -> Bool[Tensor, "T S"]:
     With T = S this is the usual triangle; with a cache (S > T) the T queries are the last ones of S.
     Raises ValueError for a size below one.
     """
+    return visible(T, S, causal=True, device=device)
+
+
+def visible(
+    T: int,
+    S: int,
+    *,
+    causal: bool = False,
+    alignment: str = "bottom_right",
+    window: int | None = None,
+    kept: int = 0,
+    device=None,
+) -> Bool[Tensor, "T S"]:
+    r"""True where query i, at position p = i + S − T, may see key j, by position alone.
+
+    `alignment` "top_left" puts query i at p = i instead. Causal: j ≤ p. A window of W: |p − j| < W, so that a causal
+    query sees itself and the W − 1 keys before it. The first `kept` keys stay visible behind the window, though not
+    ahead of a causal query; StreamingLLM calls them sinks.
+    Raises ValueError for a size or window below one, `kept` below zero, or an unknown alignment.
+    Source: jiang2023mistral, §2 (window); xiao2024streaming, §3.2 (kept).
+    """
     expect.natural("T", T, 1)
     expect.natural("S", S, 1)
-    return torch.ones(T, S, dtype=torch.bool, device=device).tril(S - T)
+    expect.natural("kept", kept, 0)
+    if alignment not in ALIGNMENTS:
+        expect.fail("alignment", f"one of {', '.join(ALIGNMENTS)}", repr(alignment))
+    key = torch.arange(S, device=device)
+    ahead = key - torch.arange(T, device=device)[:, None] - (S - T if alignment == "bottom_right" else 0)  # j − p
+    sees = torch.ones(T, S, dtype=torch.bool, device=device)
+    if window is not None:
+        expect.natural("window", window, 1)
+        sees = (ahead.abs() < window) | (key < kept)
+    return sees & (ahead <= 0) if causal else sees
 
 
 def attention(
@@ -61,7 +94,7 @@ def attention(
     r"""Attention of q over (k, v); `mask` is True where a query may see a key, and is combined with `causal`.
 
     A query that may see no key gives zeros, with zero gradient. Keys and values that no query may see are not read,
-    so a NaN there does not spread.
+    so a NaN there does not spread. In cross-attention T and S differ, and nothing is causal.
     Raises ValueError when axes do not agree, or for a mask that is not boolean or does not broadcast to B H T S.
     Source: vaswani2017attention, §3.2.
     """
@@ -69,16 +102,9 @@ def attention(
     sizes, values = expect.axes("k", k, "B H S K"), expect.axes("v", v, "B H S K")
     expect.agree(B=(sizes["B"], values["B"]), H=(sizes["H"], values["H"]), S=(sizes["S"], values["S"]))
     T, S = expect.axes("q", q, "B H T K")["T"], sizes["S"]
-    sees = causal_mask(T, S, q.device) if causal else torch.ones(T, S, dtype=torch.bool, device=q.device)
-    if mask is not None:
-        sees = sees & _checked(mask, (*q.shape[:3], S))
-    seen = sees.expand(*q.shape[:3], S).any(-2)[..., None]  # keys that some query may see
-    k, v = torch.where(seen, k, 0), torch.where(seen, v, 0)
-    p = softmax(torch.where(sees, scores(q, k, scale), -torch.inf))
-    if bool(v.isfinite().all()):
-        return torch.einsum("bhts,bhsk->bhtk", p, v)
-    visible = torch.where(sees[..., None], v[..., None, :, :], 0)  # a value one query may see, and another not
-    return torch.einsum("bhts,bhtsk->bhtk", p, visible)
+    sees = _allowed(visible(T, S, causal=causal, device=q.device), mask, (*q.shape[:3], S))
+    k, v = _read(k, v, sees)
+    return _average(softmax(torch.where(sees, scores(q, k, scale), -torch.inf)), v, sees)
 
 
 def grouped_query_attention(
@@ -96,20 +122,100 @@ def grouped_query_attention(
     Raises ValueError when H is not a multiple of G, and as `attention` does.
     Source: ainslie2023gqa, §2.2 and figure 2.
     """
+    return attention(q, *_shared(q, k, v), causal=causal, mask=mask, scale=scale)
+
+
+def attend(
+    q: Float[Tensor, "B H T K"],
+    k: Float[Tensor, "B G S K"],
+    v: Float[Tensor, "B G S K"],
+    *,
+    causal: bool = False,
+    alignment: str = "bottom_right",
+    window: int | None = None,
+    kept: int = 0,
+    mask: Bool[Tensor, "*B T S"] | None = None,
+    bias: Float[Tensor, "*B T S"] | None = None,
+    softcap: float | None = None,
+    sinks: Float[Tensor, "H"] | None = None,
+    scale: float | None = None,
+) -> Float[Tensor, "B H T K"]:
+    r"""Attention with what is in use beside: where `visible` says, and in this order, from scores to weights:
+
+    capped at ±c, c tanh(score/c); plus a bias (ALiBi, an additive mask), whose −∞ hides a key; and against a sink, a
+    score that every head has for no key at all, so that the weights of a row sum to less than one. Query head h reads
+    key-value head h // (H/G). A query that may see no key gives zeros, with a sink or without.
+    Raises ValueError as `visible` and `attention` do, for a softcap that is not above zero, and for sinks not of "H".
+    Source: gemma2024gemma2, §2 (cap); press2022alibi, §3 (bias); openai2025gptoss, §2.2 (sinks).
+    """
+    k, v = _shared(q, k, v)
+    T, S, shape = q.shape[2], k.shape[2], (*q.shape[:3], k.shape[2])
+    near = visible(T, S, causal=causal, alignment=alignment, window=window, kept=kept, device=q.device)
+    sees = _allowed(near, mask, shape)
+    if bias is not None:
+        expect.floating("bias", bias)
+        bias = _spread("bias", bias, shape).to(q.dtype)
+        sees = sees & (bias != -torch.inf)
+    k, v = _read(k, v, sees)
+    z = scores(q, k, scale)
+    if softcap is not None:
+        expect.number("softcap", softcap, 0)
+        if softcap == 0:
+            expect.fail("softcap", "a number above 0", softcap)
+        z = softcap * torch.tanh(z / softcap)
+    z = torch.where(sees, z if bias is None else z + bias, -torch.inf)
+    if sinks is None:
+        return _average(softmax(z), v, sees)
+    expect.floating("sinks", sinks)
+    expect.agree(H=(q.shape[1], expect.axes("sinks", sinks, "H")["H"]))
+    none = sinks.to(q.dtype)[:, None, None].expand(*shape[:3], 1)
+    return _average(softmax(torch.cat([z, none], -1))[..., :-1], v, sees)
+
+
+def _shared(q, k, v):
+    """Keys and values with a copy for every query head."""
     expect.floating("q", q)
     expect.floating("k", k)
-    heads, groups = expect.axes("q", q, "B H T K")["H"], expect.axes("k", k, "B G S K")["G"]
-    expect.agree(G=(groups, expect.axes("v", v, "B G S K")["G"]))
-    if heads % groups:
-        expect.fail("q", f"H a multiple of {groups} key-value heads", f"{heads} query heads")
-    copied = (x.repeat_interleave(heads // groups, dim=1) for x in (k, v))
-    return attention(q, *copied, causal=causal, mask=mask, scale=scale)
+    expect.floating("v", v)
+    heads = expect.axes("q", q, "B H T K")["H"]
+    sizes, values = expect.axes("k", k, "B G S K"), expect.axes("v", v, "B G S K")
+    expect.agree(G=(sizes["G"], values["G"]), B=(sizes["B"], values["B"]), S=(sizes["S"], values["S"]))
+    if heads % sizes["G"]:
+        expect.fail("q", f"H a multiple of {sizes['G']} key-value heads", f"{heads} query heads")
+    return (x.repeat_interleave(heads // sizes["G"], dim=1) for x in (k, v))
 
 
-def _checked(mask, shape):
+def _spread(name, x, shape):
+    try:
+        return x.expand(shape)
+    except RuntimeError:
+        return expect.fail(name, f"a shape that broadcasts to {tuple(shape)}", tuple(x.shape))
+
+
+def _allowed(sees, mask, shape):
+    """What both the positions and the given mask allow."""
+    if mask is None:
+        return sees
     if mask.dtype != torch.bool:
         expect.fail("mask", "a boolean tensor, True where a query may see a key", mask.dtype)
-    try:
-        return mask.expand(shape)
-    except RuntimeError:
-        return expect.fail("mask", f"a shape that broadcasts to {tuple(shape)}", tuple(mask.shape))
+    return sees & _spread("mask", mask, shape)
+
+
+def _read(k, v, sees):
+    """Keys and values, zero where no query may see them."""
+    seen = sees.expand(*k.shape[:2], *sees.shape[-2:]).any(-2)[..., None]
+    return torch.where(seen, k, 0), torch.where(seen, v, 0)
+
+
+def _average(p, v, sees):
+    """Σ_s p_ts v_s, in which a value that the query may not see has no part, were it NaN."""
+    if bool(v.isfinite().all()):
+        return torch.einsum("bhts,bhsk->bhtk", p, v)
+    visible = torch.where(sees[..., None], v[..., None, :, :], 0)  # a value one query may see, and another not
+    return torch.einsum("bhts,bhtsk->bhtk", p, visible)
+
+
+if __name__ == "__main__":
+    from reference.attention_trace import main
+
+    raise SystemExit(main(sys.argv[1:]))

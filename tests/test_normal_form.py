@@ -114,6 +114,7 @@ TRUE = {
     ),
     "delta": (Sum(KroneckerDelta(i, k) * a[i], (i, 1, n)), a[k]),
     "indicator": (Sum(Before(i, k) * a[i], (i, 1, n)), Sum(a[i], (i, 1, k))),
+    "indicator, of a sum of naturals": (Sum(Before(i, j + t) * a[i], (i, 1, j + t + m)), Sum(a[i], (i, 1, j + t))),
     "geometric": (Sum(y**i, (i, 1, n)) * (1 - y), y - y ** (n + 1)),
     "geometric, of two bases": (Sum(y ** (i - 1) * x ** (n - i), (i, 1, n)) * (y - x), y**n - x**n),
     "geometric, twice": (
@@ -149,6 +150,8 @@ FALSE = {
         Sum(a[i], (i, 1, n)) * Sum(b[i], (i, 1, n)),
     ),
     "a delta whose index may lie outside": (Sum(KroneckerDelta(i, m) * a[i], (i, 1, n)), a[m]),
+    "an indicator whose index may be zero": (Sum(Before(i, t) * a[i], (i, 1, t + m)), Sum(a[i], (i, 1, t)) + a[t]),
+    "an indicator from two on": (Sum(Before(i, j) * a[i], (i, 2, j + m)), Sum(a[i], (i, 1, j))),
     "two ranges": (Sum(a[i], (i, 1, n)), Sum(a[i], (i, 1, m))),
     "a logarithm of what may be negative": (log(x * y), log(x) + log(y)),
     "a root of what may be negative": ((x**2) ** Integer(1) / x, -x),
