@@ -1,13 +1,19 @@
-"""What attention costs, predicted by the proved formulas and measured: score bytes, and operations of its products."""
+"""What attention costs, predicted by the proved formulas and measured: python -m bench attention [--svg FILE].
+
+Score bytes, operations of its products and time against the length; entropy and slope of the weights against the
+dimension of a head, with the root and without.
+"""
 
 from __future__ import annotations
 
 import sys
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import torch
 
+from bench import attention_weights as weights
 from bench.closed import evaluated
 from bench.experiment import report
 from bench.meter import counted_flops, kept_bytes, xla_flops
@@ -46,9 +52,42 @@ def _of_the_twin(shape) -> float | None:
 
 def told(r: dict[str, Any]) -> str:
     """A row as a line of the table."""
-    seen = "not run" if r["measured"] is None else f"{r['measured']:,.0f}"
+    exact = isinstance(r["predicted"], int)
+    seen = "not run" if r["measured"] is None else f"{r['measured']:,.0f}" if exact else f"{r['measured']:.4f}"
+    said = f"{r['predicted']:,}" if exact else f"{r['predicted']:.4f}"
     ratio = "" if r["ratio"] is None else f"{r['ratio']:.4f}"
-    return f"{r['T']:>6}  {r['cost']:<22} {r['predicted']:>16,} {seen:>16} {ratio:>8}"
+    at = f"T = {r['T']}" if "T" in r else f"K = {r['K']}"
+    return f"{at:>9}  {r['cost']:<22} {said:>16} {seen:>16} {ratio:>8}"
+
+
+def draw_figure(found: list[dict[str, Any]], path: str) -> None:
+    """Entropy and slope against the head's dimension, bytes and time against the length: lines said, dots seen."""
+    from bench.figures import frame, names, panels, save, series
+
+    figure, axes = panels(4, "Attention: what the root does, and what a length costs", size=(3.4, 3.0))
+
+    def of(cost, at):
+        mine = [r for r in found if r["cost"] == cost]
+        return [r[at] for r in mine], [r["measured"] for r in mine], [r["predicted"] for r in mine]
+
+    for ax, what, unit in zip(axes, weights.WHAT, ("nats, of 256 keys", "1 − Σp², the trace"), strict=False):
+        ends = []
+        for color, name in enumerate(weights.SCALES):
+            xs, seen, said = of(f"{what}, {name}", "K")
+            series(ax, xs, seen, predicted=said, color=color)
+            ends.append((xs[-1], seen[-1], name, color))
+        title = {"entropy": "entropy of the weights", "slope": "slope of softmax"}[what]
+        frame(ax, "dimension of a head", unit, title=title, log="x", xticks=weights.DIMENSIONS, zero=True)
+        names(ax, ends)
+    xs, seen, said = of("score bytes", "T")
+    mib = [[y / 2**20 for y in ys] for ys in (seen, said)]
+    worst = max(abs(a / b - 1) for a, b in zip(seen, said, strict=True))
+    series(axes[2], xs, mib[0], "exact" if worst == 0 else f"off by {worst:.1%}", predicted=mib[1], color=2)
+    frame(axes[2], "length T", "MiB, 4 heads", title="scores in memory", log="xy", xticks=xs)
+    xs, seen, said = of(weights.TIME, "T")
+    series(axes[3], xs, seen, predicted=said, color=3)
+    frame(axes[3], "length T", f"times that at T = {xs[0]}", title="time", log="xy", xticks=xs)
+    save(figure, path)
 
 
 def main(options) -> int:
@@ -60,13 +99,12 @@ def main(options) -> int:
     sizes = ", ".join(f"{letter} = {size}" for letter, size in SHAPE.items())
     heading = (
         f"attention on {device}, torch {torch.__version__}: {sizes}\n"
-        f"{'T':>6}  {'cost':<22} {'predicted':>16} {'measured':>16} {'ratio':>8}"
+        f"{'at':>9}  {'cost':<22} {'predicted':>16} {'measured':>16} {'ratio':>8}"
     )
 
-    def draw(found: list[dict[str, Any]], path: str) -> None:
-        from bench.plot import draw
-
-        draw(found, f"Attention's cost on {device}", path)
-
-    found = rows(options.lengths, options.device, **SHAPE)
-    return report("attention", options, found, draw, told=told, heading=heading, device=device, shape=SHAPE)
+    found = chain(
+        rows(options.lengths, options.device, **SHAPE),
+        weights.durations(options.lengths[-4:], options.device, **SHAPE),
+        weights.sharpness(),
+    )
+    return report("attention", options, found, draw_figure, told=told, heading=heading, device=device, shape=SHAPE)
