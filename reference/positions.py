@@ -1,4 +1,4 @@
-r"""Positions without a rotation: sinusoids that are added to embeddings, and linear biases that are added to scores.
+r"""Positions without a rotation: sinusoids or learned rows that are added to embeddings, linear biases of scores.
 
     sinusoidal(t, 2i) = sin(t θ_i), sinusoidal(t, 2i + 1) = cos(t θ_i), with θ_i = base^(−2i/D)
     alibi(h, i, s) = −slope_h · |position of query i − s|
@@ -16,7 +16,7 @@ from reference import expect
 from reference.rope import frequencies
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
+    from jaxtyping import Float, Int
     from torch import Tensor
 
 
@@ -34,6 +34,17 @@ def sinusoidal(T: int, D: int, base: float = 10000.0) -> Float[Tensor, "T D"]:
         expect.fail("D", "an even number of coordinates, sines and cosines", D)
     angle = torch.arange(T, dtype=torch.float64)[:, None] * frequencies(D, base)
     return torch.stack([angle.sin(), angle.cos()], -1).flatten(-2)
+
+
+def learned(table: Float[Tensor, "S D"], positions: Int[Tensor, "*B T"]) -> Float[Tensor, "*B T D"]:
+    r"""Row `positions[t]` of a table that is trained: an encoding for every position below S, and none beyond.
+
+    Raises ValueError for a position that the table does not have: nothing was learned there.
+    Source: gehring2017convolutional, §3.1.
+    """
+    expect.floating("table", table)
+    expect.indices("positions", positions, expect.axes("table", table, "S D")["S"])
+    return table[positions.long()]
 
 
 def alibi_slopes(H: int) -> Float[Tensor, "H"]:

@@ -24,7 +24,7 @@ from reference.optimizers import (
     rmsprop_update,
     sgd,
 )
-from reference.positions import alibi_bias, alibi_slopes, sinusoidal
+from reference.positions import alibi_bias, alibi_slopes, learned, sinusoidal
 from reference.rope import dynamic_ntk, frequencies, interpolated, llama3, ntk, rotate, yarn
 from reference.sampling import gumbel_max, min_p, repetition_penalty, temperature, top_k, top_p
 from reference.softmax import log_sum_exp, softmax, softmax_jacobian
@@ -115,6 +115,7 @@ BAD = {
     "layout": (lambda: rotate(torch.zeros(2, 4), torch.arange(2), layout="neox"), "one of interleaved, half"),
     "positions of rows": (lambda: rotate(Q, torch.zeros(2, 3)), "axis B: expected one size, 1, received 2"),
     "too many frequencies": (lambda: rotate(Q, torch.arange(3), theta=torch.ones(3)), "at most 2 frequencies"),
+    "nothing learned there": (lambda: learned(torch.zeros(3, 2), torch.tensor([3])), "entries from 0 to 2, received"),
     "no stretch": (lambda: interpolated(4, 0.5), "scale: expected a number from 1"),
     "one pair": (lambda: ntk(2, 2.0), "K: expected an integer ≥ 4, received 2"),
     "no length": (lambda: dynamic_ntk(4, 2.0, 0, 8), "length: expected an integer ≥ 1"),

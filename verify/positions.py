@@ -1,4 +1,4 @@
-"""Laws of the sinusoids, of ALiBi's slopes and of its biases."""
+"""Laws of the sinusoids, of learned rows, of ALiBi's slopes and of its biases."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from reference.positions import alibi_slopes
 from verify.compare import close
+from verify.inputs import integers, tensor
 from verify.suite import Operation
 
 F = torch.float64
@@ -38,6 +39,13 @@ def sizes(draw):
     """Self-attention, decoding with a cache, and more queries than keys."""
     H, T, S = draw(st.sampled_from(SIZES))
     return {"H": H, "T": T, "S": S}
+
+
+@st.composite
+def looked_up(draw):
+    """A table, and places in it, for one row or several, in order or not."""
+    S, D, places = draw(st.sampled_from([(5, 4, (3,)), (7, 2, (2, 4))]))
+    return {"table": draw(tensor(S, D)), "positions": draw(integers(*places, below=S))}
 
 
 def angles(encoding):
@@ -87,6 +95,18 @@ def frequencies_fall_geometrically(sinusoidal, T, D, base):
 def longer_sequences_begin_alike(sinusoidal, T, D, base):
     """The encoding of a position does not depend on how many there are."""
     close(sinusoidal(2 * T, D, base)[:T], sinusoidal(T, D, base))
+
+
+def every_position_has_its_row(learned, table, positions):
+    """Numbered rows come out as the positions that were asked for."""
+    numbered = torch.arange(len(table), dtype=F)[:, None].expand_as(table)
+    close(learned(numbered, positions), positions.double()[..., None].expand(*positions.shape, table.shape[1]))
+
+
+def columns_stay_in_place(learned, table, positions):
+    """Numbered columns come out in order."""
+    numbered = torch.arange(table.shape[1], dtype=F).expand_as(table)
+    close(learned(numbered, positions), numbered[0].expand(*positions.shape, -1))
 
 
 def eight_and_twelve_heads_by_hand(alibi_slopes, H):
@@ -208,6 +228,12 @@ OPERATIONS = [
             "sines first, then cosines": sines_first,
             "sines first, then cosines, exponents 2i/(D − 2), as in tensor2tensor": tensor2tensor,
         },
+    ),
+    Operation(
+        "positions.learned",
+        inputs=looked_up(),
+        laws=[every_position_has_its_row, columns_stay_in_place],
+        gradients=("table",),
     ),
     Operation(
         "positions.alibi_slopes",

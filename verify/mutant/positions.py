@@ -1,4 +1,4 @@
-"""Mistakes in the sinusoids, in ALiBi's slopes and in its biases."""
+"""Mistakes in the sinusoids, in learned rows, in ALiBi's slopes and in its biases."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import math
 
 import torch
 
-from reference.positions import alibi_bias, alibi_slopes, sinusoidal
+from reference.positions import alibi_bias, alibi_slopes, learned, sinusoidal
 from reference.rope import frequencies
 from verify.mistake import mistake
 
 NOWHERE = "no public report found"
 SINUSOIDAL, SLOPES, BIAS = "positions.sinusoidal", "positions.alibi_slopes", "positions.alibi_bias"
+LEARNED = "positions.learned"
 F = torch.float64
 
 
@@ -113,6 +114,54 @@ def positions_in_bfloat16(T, D, base=10000.0):
 def angles_in_float32(T, D, base=10000.0):
     """A hidden cast: the angles are rounded to float32."""
     return waves((positions(T) * frequencies(D, base)).float().double().repeat_interleave(2, -1))
+
+
+@mistake(LEARNED, id="learned-from-one", seen=NOWHERE, fix="position t is row t; what a checkpoint adds is its own")
+def one_row_further(table, positions):
+    """Every position reads the next row, and the last one the first."""
+    return learned(table, (positions + 1) % len(table))
+
+
+@mistake(
+    LEARNED,
+    id="rope-decode-position-zero",
+    seen="Blaizzy/mlx-vlm #1983; RobertCsordas/moeut PR#6; pytorch/executorch PR#2010",
+    fix="add the number of cached tokens to the positions",
+)
+def restarted_at_zero(table, positions):
+    """0, 1, 2, … whatever came before."""
+    return learned(table, torch.arange(positions.shape[-1]).expand(positions.shape))
+
+
+@mistake(
+    LEARNED,
+    id="rope-shared-positions",
+    seen="ndif-team/nnsight PR#673",
+    fix="a row that is padded on the left has positions of its own",
+)
+def rows_of_the_first_text(table, positions):
+    """All rows of a batch get the positions of its first one."""
+    return learned(table, positions.reshape(-1, positions.shape[-1])[0].expand(positions.shape))
+
+
+@mistake(LEARNED, id="learned-reversed", seen=NOWHERE, fix="columns as they stand in the table")
+def columns_reversed(table, positions):
+    """The columns are read from the last."""
+    return learned(table, positions).flip(-1)
+
+
+@mistake(
+    LEARNED,
+    id="gather-backward-overwrite",
+    seen="pytorch/pytorch #1631, #1528; pymc-devs/pytensor PR#2242",
+    fix="gradients of one row add up",
+)
+def last_gradient_counts(table, positions):
+    """Of several places that read one row only the last passes its gradient on."""
+    flat = positions.flatten()
+    last = torch.tensor([not bool((flat[n + 1 :] == p).any()) for n, p in enumerate(flat)]).reshape(positions.shape)
+    rows = learned(table, positions)
+    return torch.where(last[..., None], rows, rows.detach())
 
 
 @mistake(

@@ -1,4 +1,4 @@
-"""Sinusoids by repeated rotation, ALiBi slopes by bisection and its bias through a sliding window."""
+"""Sinusoids by repeated rotation, learned rows by one-hot products, ALiBi by bisection and through a sliding window."""
 
 from __future__ import annotations
 
@@ -17,6 +17,12 @@ def sinusoidal(T: int, D: int, base: float = 10000.0) -> jax.Array:
     # Row 0 has not yet turned; every later row has turned once more than the row before it.
     point = jnp.cumprod(jnp.where(jnp.arange(T)[:, None] > 0, turn, 1.0), axis=0)
     return jnp.stack([point.imag, point.real], axis=-1).reshape(T, D)
+
+
+def learned(table: jax.Array, positions: jax.Array) -> jax.Array:
+    """One row of the table for every position, as the product with a one-hot vector."""
+    table = jnp.asarray(table)
+    return (jnp.asarray(positions)[..., None] == jnp.arange(table.shape[0])).astype(table.dtype) @ table
 
 
 def alibi_slopes(H: int) -> jax.Array:
