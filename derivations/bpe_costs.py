@@ -153,7 +153,7 @@ a, c, d, up, down = (Symbol(name, positive=True) for name in ("a", "c", "d", "v"
 def vocabulary_trade_off_has_an_optimum(
     each=lambda y: c + d * exp((up + down) * y), power=lambda y: -up * y, best=up * c / (down * d)
 ):
-    """If a text has a V^(−b) tokens and a token costs c + dV, the total is least at V = b c/((1 − b) d), and only there."""
+    """With a V^(−b) tokens in a text, c + dV each, the cost is least at V = b c/((1 − b) d), and only there."""
     first, second = (TangentGap.of(minus_log, 1, exp(x)) for x in (-up * (y - z), down * (y - z)))
 
     def cost(y):
