@@ -9,6 +9,7 @@ Article papers/bpe.md, derivations derivations/bpe.py and bpe_costs.py, laws ver
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import torch
@@ -22,11 +23,18 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def _symbols(name: str, ids: Tensor, below: int, boundary: bool = False) -> list[int]:
-    """The entries of a text, −1 allowed where it may have boundaries."""
-    expect.axes(name, ids, "N")
-    expect.indices(name, ids + 1 if boundary else ids, below + boundary)
-    return ids.tolist()
+def _words(ids: Tensor, base: int) -> list[list[int]]:
+    """What stands between the boundaries of a text, which are −1."""
+    expect.natural("base", base, 1)
+    expect.axes("ids", ids, "N")
+    expect.indices("ids", ids + 1, base + 1)
+    words: list[list[int]] = [[]]
+    for symbol in ids.tolist():
+        if symbol < 0:
+            words.append([])
+        else:
+            words[-1].append(symbol)
+    return words
 
 
 def _table(merges: Tensor, base: int) -> list[tuple[int, int]]:
@@ -70,29 +78,21 @@ def train(ids: Int[Tensor, "N"], merges: int, base: int = 256, least: int = 2) -
     Source: sennrich2016neural, §3.2.
     """
     expect.natural("merges", merges)
-    expect.natural("base", base, 1)
     expect.natural("least", least, 1)
-    words: dict[tuple[int, ...], int] = {}
-    word: list[int] = []
-    for symbol in [*_symbols("ids", ids, base, boundary=True), -1]:
-        if symbol >= 0:
-            word.append(symbol)
-        elif word:
-            words[tuple(word)] = words.get(tuple(word), 0) + 1
-            word = []
+    words = Counter(map(tuple, _words(ids, base)))
     learned = learn(words, merges, base, least)
     return torch.tensor(learned, dtype=torch.int64, device=ids.device).reshape(-1, 2)
 
 
 def encode(ids: Int[Tensor, "N"], merges: Int[Tensor, "M 2"], base: int = 256) -> Int[Tensor, "T"]:
-    r"""The tokens of one word: the pair whose merge was learned first is merged, everywhere, until none is left.
+    r"""The tokens of a text: in each word the pair that was learned first is merged, again and again, until none is left.
 
-    Raises ValueError unless ids are integers from 0 to base − 1, and each row of merges, none twice, is of symbols that
-    exist by then. Source: sennrich2016neural, §3.2, algorithm 1.
+    An entry −1 of ids is a boundary, which no token crosses and no token shows. Raises ValueError unless ids are
+    integers from −1 to base − 1, and each row of merges, none twice, is of symbols that exist by then.
+    Source: sennrich2016neural, §3.2, algorithm 1.
     """
-    rows = _table(merges, base)
-    rules: Merges = {pair: (r, base + r) for r, pair in enumerate(rows)}
-    return ids.new_tensor(encode_word(_symbols("ids", ids, base), rules))
+    rules: Merges = {pair: (r, base + r) for r, pair in enumerate(_table(merges, base))}
+    return ids.new_tensor([token for word in _words(ids, base) for token in encode_word(word, rules)])
 
 
 def decode(tokens: Int[Tensor, "T"], merges: Int[Tensor, "M 2"], base: int = 256) -> Int[Tensor, "N"]:
@@ -103,5 +103,6 @@ def decode(tokens: Int[Tensor, "T"], merges: Int[Tensor, "M 2"], base: int = 256
     spelled = [[letter] for letter in range(base)]
     for a, b in _table(merges, base):
         spelled.append(spelled[a] + spelled[b])
-    letters = [letter for token in _symbols("tokens", tokens, len(spelled)) for letter in spelled[token]]
-    return tokens.new_tensor(letters)
+    expect.axes("tokens", tokens, "T")
+    expect.indices("tokens", tokens, len(spelled))
+    return tokens.new_tensor([letter for token in tokens.tolist() for letter in spelled[token]])

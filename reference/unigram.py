@@ -2,8 +2,8 @@ r"""The unigram model: a text is a row of pieces, each with its own probability,
 
     P(text) = Σ over segmentations of Π p(piece)
 
-Row v of `pieces` is the symbols of piece v, filled up with −1; `log_p` is its logarithm, in nats, at most 0. These are the
-definitions on tensors. For real text: unigram_model.py encodes, unigram_training.py learns pieces, and
+Row v of `pieces` is the symbols of piece v, filled up with −1; `log_p` is its logarithm, in nats, at most 0. These are
+the definitions on tensors. For real text: unigram_model.py encodes, unigram_training.py learns pieces, and
 tokenizer_json.py reads vocabularies; WordPiece's rule is in unigram_wordpiece.py.
 Article papers/unigram.md, derivation derivations/unigram.py, laws verify/unigram.py.
 """
@@ -11,6 +11,7 @@ Article papers/unigram.md, derivation derivations/unigram.py, laws verify/unigra
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import torch
@@ -128,7 +129,7 @@ def em_step(text: Int[Tensor, "N"], pieces: Int[Tensor, "V L"], log_p: Float[Ten
     expect.axes("text", text, "N")
     expect.indices("text", text + 1, 2**62)
     ends = [-1, *(text == -1).nonzero().flatten().tolist(), len(text)]
-    parts = [text[a + 1 : b] for a, b in zip(ends, ends[1:], strict=False) if b > a + 1]
+    parts = [text[a + 1 : b] for a, b in pairwise(ends) if b > a + 1]
     if not parts:
         expect.fail("text", "at least one symbol", "none")
     counts = torch.stack([expected_counts(part, pieces, log_p) for part in parts]).sum(0)

@@ -1,4 +1,4 @@
-r"""WordPiece: the longest piece that fits, then the longest that goes on from there; a word that does not work is unknown.
+r"""WordPiece: the longest piece that fits, then the longest that goes on from there; else the whole word is unknown.
 
 A piece either begins a word or stands inside one: the latter are written ##piece in BERT's vocabularies.
 """
