@@ -85,7 +85,7 @@ def train(ids: Int[Tensor, "N"], merges: int, base: int = 256, least: int = 2) -
 
 
 def encode(ids: Int[Tensor, "N"], merges: Int[Tensor, "M 2"], base: int = 256) -> Int[Tensor, "T"]:
-    r"""The tokens of a text: in each word the pair that was learned first is merged, again and again, until none is left.
+    r"""The tokens of a text: in each word the pair that was learned first is merged, until there is none.
 
     An entry −1 of ids is a boundary, which no token crosses and no token shows. Raises ValueError unless ids are
     integers from −1 to base − 1, and each row of merges, none twice, is of symbols that exist by then.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 
@@ -79,7 +80,7 @@ def trained(ids, merges, base, least, *, boundaries=True, key=None, disjoint=Fal
     while len(found) < merges:
         counts, last = {}, {}
         for w, word in enumerate({tuple(word): word for word in text}.values() if types else text):
-            for i, pair in enumerate(zip(word, word[1:], strict=False)):
+            for i, pair in enumerate(pairwise(word)):
                 if not (disjoint and pair[0] == pair[1] and last.get(pair) == (w, i - 1)):
                     counts[pair] = counts.get(pair, 0) + 1
                     last[pair] = (w, i)
@@ -146,7 +147,7 @@ def greedily(word, merges, base, choose):
     """Pairs merged one at a time, the next one chosen among (rank, place)."""
     ranks = {tuple(pair): r for r, pair in enumerate(merges.tolist())}
     while True:
-        possible = [(ranks[p], i) for i, p in enumerate(zip(word, word[1:], strict=False)) if p in ranks]
+        possible = [(ranks[p], i) for i, p in enumerate(pairwise(word)) if p in ranks]
         if not possible:
             return word
         rank, i = choose(possible)
@@ -187,7 +188,7 @@ def one_merge_a_word(ids, merges, base=256):
     ranks = {tuple(pair): r for r, pair in enumerate(merges.tolist())}
     out = []
     for word in cut(ids):
-        best = min((ranks.get(pair, math.inf) for pair in zip(word, word[1:], strict=False)), default=math.inf)
+        best = min((ranks.get(pair, math.inf) for pair in pairwise(word)), default=math.inf)
         out += word if best == math.inf else merge(tensor(word), *merges[best].tolist(), base + best).tolist()
     return tensor(out)
 
