@@ -1,0 +1,1 @@
+"""The same pieces as SentencePiece's own library, from its .model files."""
