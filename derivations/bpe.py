@@ -192,7 +192,7 @@ WORDS = [(0,), (1,), (2,), (3,), (0, 1), (1, 2), (1, 2, 3)]
 
 
 @claim(
-    source="zouhar2023formal, §4 (greedy is not optimal); bostrom2020byte, §3",
+    source="zouhar2023formal, abstract (greedy merges only approximate the best)",
     code="reference.bpe.train",
     scope="instances",
     why="a counterexample is one instance, and it settles the matter",

@@ -21,7 +21,7 @@ found, saved, U = IndexedBase("m", real=True), IndexedBase("g", nonnegative=True
 
 
 @claim(
-    source="sennrich2016neural, §3.2 (pair statistics are updated); zouhar2023formal, §5",
+    source="zouhar2023formal, abstract (from NM to N log M)",
     code="reference.bpe.train",
     given={N: Sum(found[r], (r, 1, t)) + 1 + left},
     mistakes={
@@ -59,7 +59,7 @@ def minus_log(x):
 
 
 @claim(
-    source="mcmillan1956inequalities; cover2006elements, Theorem 5.5.1 and Theorem 5.3.1",
+    source="mcmillan1956two; cover2006elements, Theorem 5.5.1 and Theorem 5.3.1",
     code="reference.bpe.encode",
     given={mass: 1, longest: (exp(words * excess) + spare) / words, one: 1},
     sums={Sum(p[i], (i, 1, n)): mass, Sum(q[i], (i, 1, n)): 1 - unused},
@@ -140,7 +140,7 @@ a, c, d, up, down = (Symbol(name, positive=True) for name in ("a", "c", "d", "v"
 
 
 @claim(
-    source="tao2024scaling, §3 (the trade-off); the minimum is elementary",
+    source="tao2024scaling, abstract (a best vocabulary for a given cost)",
     code="reference.bpe.encode",
     given={c: down * d * exp((up + down) * z) / up},
     mistakes={

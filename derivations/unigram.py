@@ -21,7 +21,7 @@ mass, empty, size = (Symbol(name, real=True) for name in ("s", "start", "N"))
 
 
 @claim(
-    source="kudo2018subword, §3.2; viterbi1967error; forney1973viterbi, §III",
+    source="forney1973viterbi, §III; kudo2018subword, §3.2",
     code="reference.unigram.viterbi",
     given={empty: 0},
     mistakes={

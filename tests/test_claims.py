@@ -29,6 +29,8 @@ def test_five_forms_and_all_sizes():
         "activations.quick_gelu_error_bound",
         "activations.tanh_gelu_error_bound",
         "autodiff.partial_derivatives_do_not_suffice",
+        "bpe.greedy_merges_are_not_optimal",
+        "bpe.one_to_one_codes_can_beat_entropy",
         "information.huffman_is_optimal_up_to_five",
         "markov.laplace_is_not_the_posterior_mode",
         "memory.peak_is_one_of_four_instants",
@@ -36,6 +38,7 @@ def test_five_forms_and_all_sizes():
         "sampling.greedy_is_not_the_likeliest_text",
         "sampling.repetition_penalty_depends_on_the_shift",
         "sampling.temperature_and_truncation_do_not_commute",
+        "unigram.longest_match_is_not_the_fewest",
     }
     assert all(narrower.values()), "a narrower scope says why"
 

@@ -31,10 +31,11 @@ def ranks(name: str) -> Path:
     return inside("litellm", "litellm_core_utils", "tokenizers", RANKS[name])
 
 
-LETTERS = (
-    "a b c e r t v S L ' \" . , ! ? - / \\ 1 2 3 ٣ ४ ½ ① À é ß İ ı ſ Σ 漢 字 か な 한 글 😀 👩‍👩‍👧 🇩🇪 \u0301 \u200d \ufeff".split()
-    + [" ", " ", "  ", "\n", "\r", "\t", "\x0b", "\x1c", "\x85", "\xa0", "\u2003", "\u2028", "'re", "'S", "'ll"]
-)
+LETTERS = [
+    *"a b c e r t v S L ' \" . , ! ? - / \\ 1 2 3 ٣ ४ ½ ① À é ß İ ı ſ Σ 漢 字 か な 한 글 😀 🇩🇪".split(),
+    *("👩\u200d👩\u200d👧", "\u0301", "\u200d", "\ufeff", "'re", "'S", "'ll"),
+    *(" ", " ", "  ", "\n", "\r", "\t", "\x0b", "\x1c", "\x85", "\xa0", "\u2003", "\u2028"),
+]
 WRITTEN = [
     "",
     " ",

@@ -37,6 +37,8 @@ ORDER = {
     "attention": "which words a word looks at",
     "positions": "where a word stands, told by adding",
     "rope": "where a word stands, told by turning",
+    "bpe": "a text becomes tokens, by merging what is frequent",
+    "unigram": "a text becomes tokens, by the most probable pieces",
     "memory": "what training takes in bytes",
     "flops": "what training takes in operations",
 }

@@ -1,1 +1,0 @@
-"""The same pieces as SentencePiece's own library, from its .model files."""
