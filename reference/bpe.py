@@ -16,7 +16,7 @@ import torch
 
 from reference import expect
 from reference.bpe_training import learn
-from reference.bpe_words import Merges, encode_word
+from reference.bpe_words import Rules, encode_word
 
 if TYPE_CHECKING:
     from jaxtyping import Int
@@ -27,7 +27,8 @@ def _words(ids: Tensor, base: int) -> list[list[int]]:
     """What stands between the boundaries of a text, which are −1."""
     expect.natural("base", base, 1)
     expect.axes("ids", ids, "N")
-    expect.indices("ids", ids + 1, base + 1)
+    expect.integers("ids", ids)
+    expect.indices("ids, with 1 added", ids + 1, base + 1)
     words: list[list[int]] = [[]]
     for symbol in ids.tolist():
         if symbol < 0:
@@ -40,7 +41,7 @@ def _words(ids: Tensor, base: int) -> list[list[int]]:
 def _table(merges: Tensor, base: int) -> list[tuple[int, int]]:
     """The rows of a table of merges, none twice, each of symbols that exist by then."""
     expect.natural("base", base, 1)
-    if merges.ndim != 2 or merges.shape[1] != 2:
+    if expect.axes("merges", merges, "M 2")["2"] != 2:
         expect.fail("merges", "shape M 2", f"shape {tuple(merges.shape)}")
     expect.indices("merges", merges, base + len(merges))
     rows = [(a, b) for a, b in merges.tolist()]
@@ -55,11 +56,12 @@ def _table(merges: Tensor, base: int) -> list[tuple[int, int]]:
 def merge(ids: Int[Tensor, "N"], first: int, second: int, new: int) -> Int[Tensor, "T"]:
     r"""The text with `new` in place of every pair (first, second), found from the left: in a a a only one of two.
 
-    Raises ValueError unless ids are integers on one axis. Source: gage1994new.
+    Raises ValueError unless ids are integers on one axis, and the symbols integers ≥ 0. Source: gage1994new.
     """
     expect.axes("ids", ids, "N")
-    if ids.is_floating_point():
-        expect.fail("ids", "an integer tensor", ids.dtype)
+    expect.integers("ids", ids)
+    for name, symbol in (("first", first), ("second", second), ("new", new)):
+        expect.natural(name, symbol)
     here = (ids[:-1] == first) & (ids[1:] == second)
     if first == second:  # of a run of places every other one counts
         place = torch.arange(len(here), device=ids.device)
@@ -91,7 +93,7 @@ def encode(ids: Int[Tensor, "N"], merges: Int[Tensor, "M 2"], base: int = 256) -
     integers from −1 to base − 1, and each row of merges, none twice, is of symbols that exist by then.
     Source: sennrich2016neural, §3.2, algorithm 1.
     """
-    rules: Merges = {pair: (r, base + r) for r, pair in enumerate(_table(merges, base))}
+    rules = Rules({pair: (r, base + r) for r, pair in enumerate(_table(merges, base))})
     return ids.new_tensor([token for word in _words(ids, base) for token in encode_word(word, rules)])
 
 

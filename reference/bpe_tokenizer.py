@@ -13,7 +13,7 @@ from itertools import chain
 from reference import expect
 from reference.bpe_pretokenize import words
 from reference.bpe_training import learn
-from reference.bpe_words import Joined, Merges, encode_word
+from reference.bpe_words import Joined, Merges, Rules, encode_word
 
 REMEMBERED = 2**17
 """Words whose tokens are kept; when there are more, all are forgotten."""
@@ -56,7 +56,7 @@ class Tokenizer:
         self.spelled |= {i: name.encode() for name, i in self.special.items()}
         if len(self.spelled) < len(self.tokens) + len(self.special):
             expect.fail("tokens", "another id for every token", "an id of two tokens")
-        self.merges = Joined(tokens) if merges is None else merges
+        self.merges = Joined(tokens) if merges is None else Rules(merges)
         self.whole = whole
         self.known = Remembered(lambda word: self._piece(word.encode()))
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from reference import expect
-from reference.bpe_words import encode_word
+from reference.bpe_words import Rules, encode_word
 from reference.tokenizer_parts import decoder, normalizer, pre_tokenizer, refuse, template
 from reference.unigram_model import Unigram
 from reference.unigram_wordpiece import split_word
@@ -39,7 +39,7 @@ def _bpe(spec: dict[str, Any]) -> Encode:
         if not {a, b, a + b} <= ids.keys():
             expect.fail("merges", "two tokens of the vocabulary that make a third", repr(pair))
         merges[ids[a], ids[b]] = (merges.get((ids[a], ids[b]), (len(merges), 0))[0], ids[a + b])
-    unknown, whole = ids.get(spec.get("unk_token") or ""), spec.get("ignore_merges", False)
+    rules, unknown, whole = Rules(merges), ids.get(spec.get("unk_token") or ""), spec.get("ignore_merges", False)
 
     def encode(word: str) -> list[int]:
         if whole and word in ids:
@@ -56,7 +56,7 @@ def _bpe(spec: dict[str, Any]) -> Encode:
                 if not (strange and spec.get("fuse_unk")):
                     symbols.append(unknown)
                 strange = True
-        return encode_word(symbols, merges)
+        return encode_word(symbols, rules)
 
     return encode
 

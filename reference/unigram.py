@@ -127,7 +127,8 @@ def em_step(text: Int[Tensor, "N"], pieces: Int[Tensor, "V L"], log_p: Float[Ten
     `viterbi`, or for an empty text. Source: kudo2018subword, §3.2; dempster1977maximum, Theorem 1.
     """
     expect.axes("text", text, "N")
-    expect.indices("text", text + 1, 2**62)
+    expect.integers("text", text)
+    expect.indices("text, with 1 added", text + 1, 2**62)
     ends = [-1, *(text == -1).nonzero().flatten().tolist(), len(text)]
     parts = [text[a + 1 : b] for a, b in pairwise(ends) if b > a + 1]
     if not parts:

@@ -21,7 +21,8 @@ def piece_table(pieces: Tensor, kind: list[bool] | None = None) -> dict[tuple, i
     Raises ValueError for a piece that is empty, or has −1 before a symbol, or for the same piece twice.
     """
     expect.axes("pieces", pieces, "V L")
-    expect.indices("pieces", pieces + 1, 2**62)
+    expect.integers("pieces", pieces)
+    expect.indices("pieces, with 1 added", pieces + 1, 2**62)
     table: dict[tuple, int] = {}
     for v, row in enumerate(pieces.tolist()):
         symbols = tuple(row[: row.index(-1)]) if -1 in row else tuple(row)
@@ -43,6 +44,7 @@ def wordpiece(text: Int[Tensor, "N"], pieces: Int[Tensor, "V L"], inside: Bool[T
     """
     expect.axes("text", text, "N")
     expect.indices("text", text, 2**62)
+    expect.tensor("inside", inside)
     if str(inside.dtype) != "torch.bool" or inside.shape != pieces.shape[:1]:
         expect.fail(
             "inside", f"booleans of shape {tuple(pieces.shape[:1])}", f"{inside.dtype} of {tuple(inside.shape)}"

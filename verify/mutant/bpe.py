@@ -10,7 +10,7 @@ import torch
 from reference.bpe import decode, encode, merge, train
 from verify.mistake import mistake
 
-NOWHERE = "well known, no citation found"
+NOWHERE = "no public report found"
 
 
 def tensor(symbols):
