@@ -14,8 +14,11 @@ GROUPS = nox.project.load_toml("pyproject.toml")
 QUIET = {"JAX_PLATFORMS": "cpu", "PYTHONHASHSEED": "0"}
 
 
-def python(session, group):
-    """The interpreter of .nox/GROUP, which is made at first, and anew whenever the pinned versions change."""
+def python(session, group, files=None):
+    """The interpreter of .nox/GROUP, which is made at first, and anew whenever the pinned versions change.
+
+    Packages of the group `files` are installed for what lies in them: without what they would need to run.
+    """
     home = Path(".nox", group)
     interpreter = home / ("Scripts" if sys.platform == "win32" else "bin") / "python"
     files = (Path(name).read_bytes() for name in ("pyproject.toml", "constraints.txt"))
@@ -26,6 +29,8 @@ def python(session, group):
         packages = nox.project.dependency_groups(GROUPS, group)
         pip = (str(interpreter), "-m", "pip", "--disable-pip-version-check", "install", "--quiet")
         session.run(*pip, "-c", "constraints.txt", *packages)
+        if files:
+            session.run(*pip, "--no-deps", "-c", "constraints.txt", *nox.project.dependency_groups(GROUPS, files))
         stamp.write_text(wanted)
     return str(interpreter)
 
@@ -62,6 +67,16 @@ def bench(session):
     session.run(interpreter, "-m", "bench", *(session.posargs or ["attention"]), env=QUIET)
     if not session.posargs:
         session.run(interpreter, "-m", "pytest", "bench", "--benchmark-enable", "--benchmark-only", env=QUIET)
+
+
+@nox.session
+def interop(session):
+    """Compare with other people's libraries and published files (-- pytest arguments, or -- bench TOPIC)."""
+    interpreter, wanted = python(session, "interop", "files"), session.posargs
+    if wanted[:1] == ["bench"]:
+        session.run(interpreter, "-m", *wanted, env=QUIET)
+    else:
+        session.run(interpreter, "-m", "pytest", *(wanted or ["tests_interop"]), env=QUIET)
 
 
 @nox.session
