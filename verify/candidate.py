@@ -170,7 +170,9 @@ def main(target, framework, device, behind):
     channel, requests = os.fdopen(os.dup(1), "wb"), sys.stdin.buffer
     os.dup2(2, 1)
     forget()
-    if not ours(target):
+    if ours(target):
+        sys.path.insert(0, str(ROOT))  # a file of a wing, named by its path, imports the wing
+    else:
         sys.meta_path.insert(0, NoAnswers())
     try:
         function = load(target)

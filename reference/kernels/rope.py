@@ -1,0 +1,108 @@
+r"""Rotary positions in Triton, forward and backward: an angle is computed once and turns that pair in every head.
+
+What it computes is reference.rope.rotate, to which `python -m verify check rope.rotate` holds it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+import triton
+import triton.language as tl
+
+from reference import expect
+from reference.kernels import device
+from reference.kernels.arithmetic import narrow, wide
+from reference.rope import LAYOUTS, frequencies
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Num
+    from torch import Tensor
+
+TAU = tl.constexpr(6.283185307179586)
+HEADS = 8
+"""How many heads one program turns by the angles it has computed."""
+
+
+@triton.jit
+def turn(X, Y, POSITIONS, THETA, N, T, K, sign, INTERLEAVED: tl.constexpr, HEADS: tl.constexpr,
+         BT: tl.constexpr, BP: tl.constexpr):  # fmt: skip
+    """BT positions and all pairs, BP of them, of HEADS heads."""
+    rows, pairs = tl.program_id(0) * BT + tl.arange(0, BT), tl.arange(0, BP)
+    there, half = rows < T, K // 2
+    position = tl.load(POSITIONS + rows, mask=there, other=0.0)
+    theta = tl.load(THETA + pairs, mask=pairs < half, other=0.0)
+    turns = position[:, None] * theta[None, :] / TAU  # in float64: a float32 angle is off by 2⁻⁸ at position 65,536
+    angle = ((turns - tl.floor(turns + 0.5)) * TAU).to(tl.float32)
+    cos, sin = tl.cos(angle), tl.sin(angle) * sign
+    for i in range(HEADS):
+        n = tl.program_id(1).to(tl.int64) * HEADS + i
+        start = (n * T + rows.to(tl.int64)[:, None]) * K
+        if INTERLEAVED:
+            columns = tl.arange(0, 2 * BP)[None, :]
+            inside = there[:, None] & (columns < K) & (n < N)
+            a, b = tl.split(wide(tl.load(X + start + columns, mask=inside)).reshape([BT, BP, 2]))
+            turned = tl.join(a * cos - b * sin, a * sin + b * cos).reshape([BT, 2 * BP])
+            tl.store(Y + start + columns, narrow(turned, Y.dtype.element_ty), mask=inside)
+        else:
+            columns = pairs[None, :]
+            inside = there[:, None] & (columns < half) & (n < N)
+            a = wide(tl.load(X + start + columns, mask=inside))
+            b = wide(tl.load(X + start + half + columns, mask=inside))
+            tl.store(Y + start + columns, narrow(a * cos - b * sin, Y.dtype.element_ty), mask=inside)
+            tl.store(Y + start + half + columns, narrow(a * sin + b * cos, Y.dtype.element_ty), mask=inside)
+
+
+def rotate(
+    x: Float[Tensor, "*B T K"],
+    positions: Num[Tensor, "T"],
+    base: float = 10000.0,
+    layout: str = "interleaved",
+) -> Float[Tensor, "*B T K"]:
+    r"""Turn every pair of x by its position times its frequency, in float32, bfloat16 or float16.
+
+    Angles are computed in float64, all else in float32. The layouts are those of `reference.rope.rotate`.
+    Raises ValueError for an odd K, K > 4096, an unknown layout, positions not of shape "T", another dtype or device.
+    Source: su2021roformer, §3.4.2 eq. (34).
+    """
+    device.supported(x=x)
+    if x.ndim < 2:
+        expect.fail("x", "axes … T K", f"shape {tuple(x.shape)}")
+    if layout not in LAYOUTS:
+        expect.fail("layout", f"one of {', '.join(LAYOUTS)}", repr(layout))
+    expect.agree(T=(x.shape[-2], expect.axes("positions", positions, "T")["T"]))
+    if positions.device != x.device:
+        expect.fail("positions", f"a tensor on {x.device}", positions.device)
+    if x.shape[-1] > 4096:
+        expect.fail("K", "at most 4096 coordinates", x.shape[-1])
+    theta = frequencies(x.shape[-1], base, device=x.device)
+    return Rotation.apply(x, positions.detach().double(), theta, layout == "interleaved")
+
+
+class Rotation(torch.autograd.Function):
+    """The kernel; its transpose turns the other way."""
+
+    @staticmethod
+    def forward(ctx, x, positions, theta, interleaved):
+        ctx.save_for_backward(positions, theta)
+        ctx.interleaved = interleaved
+        return _turned(x, positions, theta, interleaved, 1.0)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, dy):
+        return _turned(dy, *ctx.saved_tensors, ctx.interleaved, -1.0), None, None, None
+
+
+def _turned(x, positions, theta, interleaved, sign):
+    x = x.contiguous()
+    y = torch.empty_like(x)
+    T, K = x.shape[-2:]
+    N, BP = x.numel() // (T * K), triton.next_power_of_2(K // 2)
+    BT = max(1, 1024 // BP)
+    grid = (triton.cdiv(T, BT), triton.cdiv(N, HEADS))
+    if grid[1] > 65535:
+        expect.fail("x", f"at most {65535 * HEADS} sequences and heads", N)
+    turn[grid](x, y, positions, theta, N, T, K, sign, interleaved, HEADS, BT, BP)
+    return y
