@@ -37,9 +37,3 @@ def product(a, b, out, PRECISION: tl.constexpr):
     if INTERPRETED:
         return tl.dot(wide(a), wide(b), out)
     return tl.dot(a, b, out, input_precision=PRECISION)
-
-
-@triton.jit
-def held(x):
-    """The bits of x: what a loop hands on as whole numbers can be a product's left factor in registers again."""
-    return x.to(tl.int16 if x.dtype.primitive_bitwidth == 16 else tl.int32, bitcast=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from reference.kernels.arithmetic import held, narrow, product
+from reference.kernels.arithmetic import narrow, product
 
 
 @triton.jit
@@ -38,12 +38,6 @@ def bounds(m, S, past, window, BM: tl.constexpr, BN: tl.constexpr, CAUSAL: tl.co
     return a, b, tl.maximum(b, c // BN * BN), d
 
 
-@triton.jit
-def last(begin, end, BN: tl.constexpr):
-    """Where the last tile of keys begins; before all keys, where the copy engine reads zeros, if there is none."""
-    return tl.where(end > begin, (tl.maximum(end, 1) - 1) // BN * BN, -BN)
-
-
 @triton.jit(do_not_specialize=["H", "share", "T", "S", "window"])
 def forward(Q, K, V, O, L, H, share, T, S, window, scale,
             CAUSAL: tl.constexpr, WINDOW: tl.constexpr, PRECISION: tl.constexpr,
@@ -60,13 +54,10 @@ def forward(Q, K, V, O, L, H, share, T, S, window, scale,
     total = tl.zeros([BM], tl.float32)
     shrink = tl.zeros([BM], tl.float32)
     out = tl.zeros([BM, BK], tl.float32)
-    p = held(tl.zeros([BM, BN], q.dtype))
     begin, full, edge, end = bounds(m, S, past, window, BM, BN, CAUSAL, WINDOW)
     for n in tl.range(begin, end, BN):
         k = K.load([b, g, n, 0]).reshape([BN, BK])
         s = product(q, k.T, tl.zeros([BM, BN], tl.float32), PRECISION)
-        v = V.load([b, g, tl.where(n > begin, n - BN, -BN), 0]).reshape([BN, BK])  # zeros, before the first
-        out = product(p.to(v.dtype, bitcast=True), v, out * shrink[:, None], PRECISION)
         if (n < full) | (n >= edge):
             keys = n + tl.arange(0, BN)
             s = tl.where(sees(rows[:, None], keys[None, :], S, past, window, CAUSAL, WINDOW), s, -float("inf"))
@@ -75,10 +66,9 @@ def forward(Q, K, V, O, L, H, share, T, S, window, scale,
         w = tl.exp2(s * scale - base[:, None])
         shrink = tl.exp2(top - base)
         total = total * shrink + tl.sum(w, 1)
-        p = held(narrow(w, v.dtype))
+        v = V.load([b, g, n, 0]).reshape([BN, BK])
+        out = product(narrow(w, v.dtype), v, out * shrink[:, None], PRECISION)
         top = new
-    v = V.load([b, g, last(begin, end, BN), 0]).reshape([BN, BK])
-    out = product(p.to(v.dtype, bitcast=True), v, out * shrink[:, None], PRECISION)
     nothing = total == 0  # a query that sees no key gives zero, and has no weights: log₂ l = ∞ makes 2^(s − ∞) = 0
     out = out / tl.where(nothing, 1.0, total)[:, None]
     O.store([b, h, m, 0], narrow(out, O.dtype).reshape([1, 1, BM, BK]))

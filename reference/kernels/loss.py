@@ -22,33 +22,35 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Int
     from torch import Tensor
 
-CHUNK = 4096
+CHUNK, FOLDS = 2048, 4
+"""Logits side by side, and how many of them a lane takes at a time."""
 
 
 @triton.jit
-def forward(Z, TARGET, L, LOSS, V, ignored, smoothing, SMOOTHED: tl.constexpr, CHUNK: tl.constexpr):
+def forward(Z, TARGET, L, LOSS, V, ignored, smoothing, SMOOTHED: tl.constexpr, FOLDS: tl.constexpr,
+            CHUNK: tl.constexpr):  # fmt: skip
     """log Σ exp of one row, and its loss."""
     row = tl.program_id(0).to(tl.int64)
     target = tl.load(TARGET + row).to(tl.int64)
-    columns = tl.arange(0, CHUNK)
+    columns = tl.arange(0, FOLDS)[:, None] * CHUNK + tl.arange(0, CHUNK)[None, :]
     top = tl.full([CHUNK], -float("inf"), tl.float32)  # a running maximum and sum in every lane, joined at the end
-    total, all_of_it = tl.zeros([CHUNK], tl.float32), tl.zeros([CHUNK], tl.float32)
-    for start in range(0, V, CHUNK):
+    total, sums = tl.zeros([CHUNK], tl.float32), tl.zeros([CHUNK], tl.float32)
+    for start in range(0, V, FOLDS * CHUNK):
         inside = start + columns < V
         z = wide(tl.load(Z + row * V + start + columns, mask=inside, other=-float("inf")))
-        new = tl.maximum(top, z)
+        new = tl.maximum(top, tl.max(z, 0))
         base = tl.where(new == -float("inf"), 0.0, new)
-        total = total * tl.exp(top - base) + tl.exp(z - base)
+        total = total * tl.exp(top - base) + tl.sum(tl.exp(z - base[None, :]), 0)
         top = new
         if SMOOTHED:
-            all_of_it += tl.where(inside, z, 0.0)
+            sums += tl.sum(tl.where(inside, z, 0.0), 0)
     most = tl.max(top, 0)
     base = tl.where(most == -float("inf"), 0.0, most)
     kept = base + tl.log(tl.sum(total * tl.exp(top - base), 0))
     counts = target != ignored
     wanted = wide(tl.load(Z + row * V + tl.where(counts, target, 0)))
     if SMOOTHED:
-        wanted = (1 - smoothing) * wanted + smoothing * (tl.sum(all_of_it, 0) / V)
+        wanted = (1 - smoothing) * wanted + smoothing * (tl.sum(sums, 0) / V)
     tl.store(L + row, kept)
     tl.store(LOSS + row, tl.where(counts, kept - wanted, 0.0))
 
@@ -106,7 +108,7 @@ def _forward(z, target, ignored, smoothing):
     N, V = z.shape
     kept, losses = torch.empty(2, N, dtype=torch.float32, device=z.device)
     chunk = min(CHUNK, triton.next_power_of_2(V))
-    forward[(N,)](z, target, kept, losses, V, ignored, float(smoothing), smoothing > 0, chunk, num_warps=8)
+    forward[(N,)](z, target, kept, losses, V, ignored, float(smoothing), smoothing > 0, FOLDS, chunk, num_warps=8)
     return kept, losses, (target != ignored).sum().float()
 
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 WIDEST = 32768
 """The longest row that registers hold."""
+SIDE_BY_SIDE, STAGES = 4, 2
+"""Backward: programs a multiprocessor, and rows in flight in each."""
 
 
 @triton.jit
@@ -50,13 +52,19 @@ def forward(X, W, B, Y, MEAN, INVERSE, N, D, eps, CENTRED: tl.constexpr, WEIGHT:
 
 
 @triton.jit
+def both(a, b, c, d):
+    """Two sums in one pass."""
+    return a + c, b + d
+
+
+@triton.jit
 def backward(dY, X, W, MEAN, INVERSE, dX, dW, dB, N, D, share, CENTRED: tl.constexpr, WEIGHT: tl.constexpr,
-             BIAS: tl.constexpr, ROWS: tl.constexpr, BD: tl.constexpr):  # fmt: skip
+             BIAS: tl.constexpr, STAGES: tl.constexpr, ROWS: tl.constexpr, BD: tl.constexpr):  # fmt: skip
     """`share` tiles of ROWS rows, one after another; this program's part of dw and db is a row of dW and dB."""
     columns = tl.arange(0, BD)
     w = wide(tl.load(W + columns, mask=columns < D, other=0.0)) if WEIGHT else tl.full([BD], 1.0, tl.float32)
     dw, db = tl.zeros([BD], tl.float32), tl.zeros([BD], tl.float32)
-    for i in range(share):
+    for i in tl.range(share, num_stages=STAGES):
         rows = (tl.program_id(0).to(tl.int64) * share + i) * ROWS + tl.arange(0, ROWS)
         inside = (rows[:, None] < N) & (columns[None, :] < D)
         at = rows[:, None] * D + columns[None, :]
@@ -67,9 +75,11 @@ def backward(dY, X, W, MEAN, INVERSE, dX, dW, dB, N, D, share, CENTRED: tl.const
         n = tl.where(inside, n * inverse, 0.0)
         dy = wide(tl.load(dY + at, mask=inside, other=0.0))
         u = dy * w[None, :]
-        dx = u - n * (tl.sum(u * n, 1) / D)[:, None]
         if CENTRED:
-            dx -= (tl.sum(u, 1) / D)[:, None]
+            along, mean = tl.reduce((u * n, u), 1, both)
+            dx = u - (n * along[:, None] + mean[:, None]) / D
+        else:
+            dx = u - n * (tl.sum(u * n, 1) / D)[:, None]
         tl.store(dX + at, narrow(dx * inverse, dX.dtype.element_ty), mask=inside)
         if WEIGHT:
             dw += tl.sum(dy * n, 0)
@@ -151,12 +161,12 @@ class Norm(torch.autograd.Function):
         D, tiles, dx = x.shape[-1], _tiles(x.shape[-1]), torch.empty_like(x)
         N = x.numel() // D
         tall = triton.cdiv(N, tiles["ROWS"])
-        share = triton.cdiv(tall, device.multiprocessors(x) * (4 if tiles["BD"] <= 4096 else 2))
+        share = triton.cdiv(tall, device.multiprocessors(x) * SIDE_BY_SIDE)
         grid = (triton.cdiv(tall, share),)
-        dw, db = (
-            torch.empty(grid[0], D, dtype=torch.float32, device=x.device) if ctx.options[name] else None
-            for name in ("WEIGHT", "BIAS")
-        )
-        backward[grid](dy.contiguous(), x, weight, mean, inverse, dx, dw, db, N, D, share, **ctx.options, **tiles)
-        dw, db = (None if part is None else part.sum(0).to(x.dtype) for part in (dw, db))
+        parts = torch.empty(2, grid[0], D, dtype=torch.float32, device=x.device)
+        dw, db = parts
+        backward[grid](dy.contiguous(), x, weight, mean, inverse, dx, dw, db, N, D, share, **ctx.options,
+                       STAGES=STAGES, **tiles)  # fmt: skip
+        dw, db = parts.sum(1).to(x.dtype) if ctx.options["BIAS"] else (dw.sum(0).to(x.dtype), None)
+        dw = dw if ctx.options["WEIGHT"] else None
         return dx, dw, db, None, None

@@ -5,6 +5,7 @@ What it computes is reference.rope.rotate, to which `python -m verify check rope
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import torch
@@ -21,37 +22,36 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 TAU = tl.constexpr(6.283185307179586)
-HEADS = 8
-"""How many heads one program turns by the angles it has computed."""
+HEADS, PAIRS = 8, 1024
+"""How many heads one program turns by the angles that it has computed, and how many pairs in all."""
 
 
 @triton.jit
-def turn(X, Y, POSITIONS, THETA, N, T, K, sign, INTERLEAVED: tl.constexpr, HEADS: tl.constexpr,
-         BT: tl.constexpr, BP: tl.constexpr):  # fmt: skip
-    """BT positions and all pairs, BP of them, of HEADS heads."""
+def turn(X, Y, POSITIONS, THETA, N, T, K, sign, INTERLEAVED: tl.constexpr, BN: tl.constexpr, BT: tl.constexpr,
+         BP: tl.constexpr):  # fmt: skip
+    """BN heads at BT positions, all pairs of them, BP or fewer."""
     rows, pairs = tl.program_id(0) * BT + tl.arange(0, BT), tl.arange(0, BP)
-    there, half = rows < T, K // 2
-    position = tl.load(POSITIONS + rows, mask=there, other=0.0)
-    theta = tl.load(THETA + pairs, mask=pairs < half, other=0.0)
+    position = tl.load(POSITIONS + rows, mask=rows < T, other=0).to(tl.float64)
+    theta = tl.load(THETA + pairs, mask=pairs < K // 2, other=0.0)
     turns = position[:, None] * theta[None, :] / TAU  # in float64: a float32 angle is off by 2⁻⁸ at position 65,536
     angle = ((turns - tl.floor(turns + 0.5)) * TAU).to(tl.float32)
-    cos, sin = tl.cos(angle), tl.sin(angle) * sign
-    for i in range(HEADS):
-        n = tl.program_id(1).to(tl.int64) * HEADS + i
-        start = (n * T + rows.to(tl.int64)[:, None]) * K
-        if INTERLEAVED:
-            columns = tl.arange(0, 2 * BP)[None, :]
-            inside = there[:, None] & (columns < K) & (n < N)
-            a, b = tl.split(wide(tl.load(X + start + columns, mask=inside)).reshape([BT, BP, 2]))
-            turned = tl.join(a * cos - b * sin, a * sin + b * cos).reshape([BT, 2 * BP])
-            tl.store(Y + start + columns, narrow(turned, Y.dtype.element_ty), mask=inside)
-        else:
-            columns = pairs[None, :]
-            inside = there[:, None] & (columns < half) & (n < N)
-            a = wide(tl.load(X + start + columns, mask=inside))
-            b = wide(tl.load(X + start + half + columns, mask=inside))
-            tl.store(Y + start + columns, narrow(a * cos - b * sin, Y.dtype.element_ty), mask=inside)
-            tl.store(Y + start + half + columns, narrow(a * sin + b * cos, Y.dtype.element_ty), mask=inside)
+    cos, sin = tl.cos(angle)[None], tl.sin(angle)[None] * sign
+    heads = tl.program_id(1).to(tl.int64) * BN + tl.arange(0, BN)
+    there = (heads < N)[:, None, None] & (rows < T)[None, :, None]
+    start = (heads[:, None, None] * T + rows[None, :, None]) * K
+    if INTERLEAVED:
+        columns = tl.arange(0, 2 * BP)[None, None, :]
+        inside = there & (columns < K)
+        a, b = tl.split(wide(tl.load(X + start + columns, mask=inside)).reshape([BN, BT, BP, 2]))
+        turned = tl.join(a * cos - b * sin, a * sin + b * cos).reshape([BN, BT, 2 * BP])
+        tl.store(Y + start + columns, narrow(turned, Y.dtype.element_ty), mask=inside)
+    else:
+        columns = pairs[None, None, :]
+        inside = there & (columns < K // 2)
+        a = wide(tl.load(X + start + columns, mask=inside))
+        b = wide(tl.load(X + start + K // 2 + columns, mask=inside))
+        tl.store(Y + start + columns, narrow(a * cos - b * sin, Y.dtype.element_ty), mask=inside)
+        tl.store(Y + start + K // 2 + columns, narrow(a * sin + b * cos, Y.dtype.element_ty), mask=inside)
 
 
 def rotate(
@@ -76,8 +76,13 @@ def rotate(
         expect.fail("positions", f"a tensor on {x.device}", positions.device)
     if x.shape[-1] > 4096:
         expect.fail("K", "at most 4096 coordinates", x.shape[-1])
-    theta = frequencies(x.shape[-1], base, device=x.device)
-    return Rotation.apply(x, positions.detach().double(), theta, layout == "interleaved")
+    theta = _frequencies(x.shape[-1], base, x.device)
+    return Rotation.apply(x, positions.detach().contiguous(), theta, layout == "interleaved")
+
+
+@lru_cache(64)
+def _frequencies(K, base, where):
+    return frequencies(K, base, device=where)
 
 
 class Rotation(torch.autograd.Function):
@@ -100,9 +105,10 @@ def _turned(x, positions, theta, interleaved, sign):
     y = torch.empty_like(x)
     T, K = x.shape[-2:]
     N, BP = x.numel() // (T * K), triton.next_power_of_2(K // 2)
-    BT = max(1, 1024 // BP)
-    grid = (triton.cdiv(T, BT), triton.cdiv(N, HEADS))
+    BN = min(HEADS, triton.next_power_of_2(N))
+    BT = max(1, PAIRS // (BN * BP))
+    grid = (triton.cdiv(T, BT), triton.cdiv(N, BN))
     if grid[1] > 65535:
         expect.fail("x", f"at most {65535 * HEADS} sequences and heads", N)
-    turn[grid](x, y, positions, theta, N, T, K, sign, interleaved, HEADS, BT, BP)
+    turn[grid](x, y, positions, theta, N, T, K, sign, interleaved, BN, BT, BP)
     return y
