@@ -71,7 +71,7 @@ class Attention(torch.autograd.Function):
         out = torch.empty_like(q, memory_format=torch.contiguous_format)
         kept = torch.empty(B * H, triton.cdiv(T, 4) * 4, dtype=torch.float32, device=q.device)[:, :T]
         call, sizes = _common(q, k, causal, window, scale)
-        tiles = TILES["forward"](K, q.dtype)
+        tiles = _tiles("forward", q)
         described = _described(tiles, Q=q, K=k, V=v, O=out, L=kept)
         grid = (triton.cdiv(T, tiles["BM"]) * B * H,)
         attention_forward.forward[grid](**described, **sizes, **call, **tiles)
@@ -90,10 +90,12 @@ class Attention(torch.autograd.Function):
         attention_backward.inner[grid](**_described(tiles, O=out, dO=dout, D=inside), H=H, T=T, **tiles)
         dq, dk, dv = (torch.empty_like(x, memory_format=torch.contiguous_format) for x in (q, k, v))
         call |= {"natural": ctx.given[2]}
-        tiles = TILES["keys"](K, q.dtype)
+        tiles = _tiles("keys", q)
         described = _described(tiles, Q=q, K=k, V=v, dO=dout, L=kept, D=inside, dK=dk, dV=dv)
-        attention_backward.keys_and_values[(triton.cdiv(S, tiles["BN"]) * B * G,)](**described, **sizes, **call, **tiles)
-        tiles = TILES["queries"](K, q.dtype)
+        attention_backward.keys_and_values[(triton.cdiv(S, tiles["BN"]) * B * G,)](
+            **described, **sizes, **call, **tiles
+        )
+        tiles = _tiles("queries", q)
         described = _described(tiles, Q=q, K=k, V=v, dO=dout, L=kept, D=inside, dQ=dq)
         attention_backward.queries[(triton.cdiv(T, tiles["BM"]) * B * H,)](**described, **sizes, **call, **tiles)
         return dq, dk, dv, None, None, None
@@ -133,23 +135,28 @@ def _common(q, k, causal, window, scale):
     return options, {"H": H, "share": H // G, "T": T, "S": S, "window": window or 0}
 
 
-def _tiles(table):
-    """The tiles of a table by head dimension, for two bytes a number; four bytes go through small ones."""
-
-    def chosen(K, dtype):
-        BK = _wide(K)
-        if dtype == torch.float32:
-            side = 32 if BK <= 64 else 16
-            return {"BM": side, "BN": side, "BK": BK, "num_warps": 4, "num_stages": 1}
-        BM, BN, warps, stages = table[max(64, BK)]
-        return {"BM": BM, "BN": BN, "BK": BK, "num_warps": warps, "num_stages": stages}
-
-    return chosen
+def _tiles(kernel, x):
+    """The tiles for a kernel: of the table for two bytes a number, small ones for four, and stages that fit the GPU."""
+    BK = _wide(x.shape[-1])
+    side = 32 if BK <= 64 else 16
+    BM, BN, warps, stages = (side, side, 4, 1) if x.dtype == torch.float32 else TILES[kernel][max(64, BK)]
+    still, moving = (BN, BM) if kernel == "keys" else (BM, BN)
+    still *= 1 if kernel == "forward" else 2
+    room = device.shared_memory(x) // (BK * x.element_size()) - SPARE
+    return {
+        "BM": BM,
+        "BN": BN,
+        "BK": BK,
+        "num_warps": warps,
+        "num_stages": max(1, min(stages, (room - still) // (2 * moving))),
+    }
 
 
 TILES = {
-    "forward": _tiles({64: (64, 64, 4, 3), 128: (64, 64, 4, 3), 256: (64, 32, 4, 2)}),
-    "keys": _tiles({64: (64, 64, 4, 3), 128: (64, 64, 4, 2), 256: (32, 64, 8, 2)}),
-    "queries": _tiles({64: (64, 128, 4, 3), 128: (128, 64, 8, 3), 256: (64, 32, 8, 2)}),
+    "forward": {64: (64, 128, 4, 3), 128: (128, 128, 8, 3), 256: (64, 32, 4, 2)},
+    "keys": {64: (64, 64, 4, 3), 128: (64, 64, 4, 2), 256: (32, 64, 8, 2)},
+    "queries": {64: (64, 128, 4, 3), 128: (128, 64, 8, 3), 256: (64, 32, 8, 2)},
 }
-"""Read off sweeps on an H100, as `python -m bench kernels --sweep` makes them."""
+"""By head dimension: queries and keys of a tile, warps, stages. Read off sweeps on an H100 and an H200."""
+SPARE = 8
+"""Rows' worth of shared memory for barriers and sums."""

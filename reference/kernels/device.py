@@ -45,3 +45,8 @@ def placed(name: str, x: Tensor) -> None:
 def multiprocessors(x: Tensor) -> int:
     """How many programs run side by side; on a CPU the interpreter runs one."""
     return torch.cuda.get_device_properties(x.device).multi_processor_count if x.is_cuda else 1
+
+
+def shared_memory(x: Tensor) -> int:
+    """Bytes that one program may have."""
+    return torch.cuda.get_device_properties(x.device).shared_memory_per_block_optin if x.is_cuda else 1 << 20

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Int
     from torch import Tensor
 
-CHUNK, FOLDS = 2048, 4
+CHUNK, FOLDS = 1024, 8
 """Logits side by side, and how many of them a lane takes at a time."""
 
 
@@ -108,7 +108,7 @@ def _forward(z, target, ignored, smoothing):
     N, V = z.shape
     kept, losses = torch.empty(2, N, dtype=torch.float32, device=z.device)
     chunk = min(CHUNK, triton.next_power_of_2(V))
-    forward[(N,)](z, target, kept, losses, V, ignored, float(smoothing), smoothing > 0, FOLDS, chunk, num_warps=8)
+    forward[(N,)](z, target, kept, losses, V, ignored, float(smoothing), smoothing > 0, FOLDS, chunk, num_warps=4)
     return kept, losses, (target != ignored).sum().float()
 
 
@@ -116,7 +116,7 @@ def _backward(dy, z, target, kept, counted, ignored, smoothing):
     N, V = z.shape
     dz, chunk = torch.empty_like(z), min(CHUNK, triton.next_power_of_2(V))
     grid = (N, triton.cdiv(V, chunk))
-    backward[grid](dy, z, target, kept, counted, dz, V, ignored, float(smoothing), chunk, num_warps=8)
+    backward[grid](dy, z, target, kept, counted, dz, V, ignored, float(smoothing), chunk, num_warps=4)
     return dz
 
 

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 WIDEST = 32768
 """The longest row that registers hold."""
-SIDE_BY_SIDE, STAGES = 4, 2
-"""Backward: programs a multiprocessor, and rows in flight in each."""
+SIDE_BY_SIDE = 2
+"""Backward, programs a multiprocessor: each adds up its part of the gradients by weight and bias."""
 
 
 @triton.jit
@@ -91,6 +91,18 @@ def backward(dY, X, W, MEAN, INVERSE, dX, dW, dB, N, D, share, CENTRED: tl.const
         tl.store(dB + tl.program_id(0) * D + columns, db, mask=columns < D)
 
 
+@triton.jit
+def collect(PARTS, SUMS, N, D, BD: tl.constexpr):
+    """The N parts of dw, and of db, added up."""
+    columns, rows = tl.program_id(0) * BD + tl.arange(0, BD), tl.arange(0, 64)
+    total = tl.zeros([64, BD], tl.float32)
+    for start in range(0, N, 64):
+        at = (tl.program_id(1) * N + start + rows)[:, None] * D + columns[None, :]
+        total += tl.load(PARTS + at, mask=(start + rows < N)[:, None] & (columns < D)[None, :], other=0.0)
+    sums = narrow(tl.sum(total, 0), SUMS.dtype.element_ty)
+    tl.store(SUMS + tl.program_id(1) * D + columns, sums, mask=columns < D)
+
+
 def layer_norm(
     x: Float[Tensor, "*B D"],
     weight: Float[Tensor, "D"] | None = None,
@@ -128,11 +140,11 @@ def _normalized(x, weight, bias, eps, centred):
     return Norm.apply(x, weight, bias, eps, centred)
 
 
-def _tiles(D):
-    """Rows and columns of a tile, and warps for it: about 8 numbers of a row a lane."""
+def _tiles(D, numbers, warp):
+    """Rows and columns of a tile of so many numbers, or of one row if it has more, and a warp for every `warp`."""
     BD = triton.next_power_of_2(D)
-    rows = max(1, 2048 // BD)
-    return {"ROWS": rows, "BD": BD, "num_warps": min(16, max(4, BD // 512))}
+    rows = max(1, numbers // BD)
+    return {"ROWS": rows, "BD": BD, "num_warps": min(16, max(4, rows * BD // warp))}
 
 
 class Norm(torch.autograd.Function):
@@ -142,7 +154,7 @@ class Norm(torch.autograd.Function):
     def forward(ctx, x, weight, bias, eps, centred):
         x = x.contiguous()
         D = x.shape[-1]
-        N, y, tiles = x.numel() // D, torch.empty_like(x), _tiles(D)
+        N, y, tiles = x.numel() // D, torch.empty_like(x), _tiles(D, 8192, 2048)
         weight = None if weight is None else weight.contiguous()
         inverse = torch.empty(N, dtype=torch.float32, device=x.device)
         mean = torch.empty_like(inverse) if centred else None
@@ -158,15 +170,20 @@ class Norm(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, dy):
         x, weight, mean, inverse = ctx.saved_tensors
-        D, tiles, dx = x.shape[-1], _tiles(x.shape[-1]), torch.empty_like(x)
+        D, tiles, dx = x.shape[-1], _tiles(x.shape[-1], 4096, 512), torch.empty_like(x)
         N = x.numel() // D
         tall = triton.cdiv(N, tiles["ROWS"])
         share = triton.cdiv(tall, device.multiprocessors(x) * SIDE_BY_SIDE)
         grid = (triton.cdiv(tall, share),)
         parts = torch.empty(2, grid[0], D, dtype=torch.float32, device=x.device)
-        dw, db = parts
-        backward[grid](dy.contiguous(), x, weight, mean, inverse, dx, dw, db, N, D, share, **ctx.options,
-                       STAGES=STAGES, **tiles)  # fmt: skip
-        dw, db = parts.sum(1).to(x.dtype) if ctx.options["BIAS"] else (dw.sum(0).to(x.dtype), None)
-        dw = dw if ctx.options["WEIGHT"] else None
+        flight = (
+            3 if tiles["ROWS"] * tiles["BD"] * x.element_size() <= 1 << 14 else 1
+        )  # rows, if shared memory has room
+        backward[grid](dy.contiguous(), x, weight, mean, inverse, dx, *parts, N, D, share, **ctx.options,
+                       STAGES=flight, **tiles)  # fmt: skip
+        vectors = torch.empty(2, D, dtype=x.dtype, device=x.device)
+        wanted = int(ctx.options["WEIGHT"]), int(ctx.options["BIAS"])
+        if any(wanted):
+            collect[(triton.cdiv(D, 32), 1 + wanted[1])](parts, vectors, grid[0], D, 32)
+        dw, db = (vector if want else None for vector, want in zip(vectors, wanted, strict=True))
         return dx, dw, db, None, None

@@ -5,6 +5,7 @@ What it computes is reference.rope.rotate, to which `python -m verify check rope
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 TAU = tl.constexpr(6.283185307179586)
-HEADS, PAIRS = 8, 1024
+HEADS, PAIRS = 32, 2048
 """How many heads one program turns by the angles that it has computed, and how many pairs in all."""
 
 
@@ -33,7 +34,7 @@ def turn(X, Y, POSITIONS, THETA, N, T, K, sign, INTERLEAVED: tl.constexpr, BN: t
     rows, pairs = tl.program_id(0) * BT + tl.arange(0, BT), tl.arange(0, BP)
     position = tl.load(POSITIONS + rows, mask=rows < T, other=0).to(tl.float64)
     theta = tl.load(THETA + pairs, mask=pairs < K // 2, other=0.0)
-    turns = position[:, None] * theta[None, :] / TAU  # in float64: a float32 angle is off by 2⁻⁸ at position 65,536
+    turns = position[:, None] * theta[None, :]  # in float64: a float32 angle is off by 2⁻⁸ at position 65,536
     angle = ((turns - tl.floor(turns + 0.5)) * TAU).to(tl.float32)
     cos, sin = tl.cos(angle)[None], tl.sin(angle)[None] * sign
     heads = tl.program_id(1).to(tl.int64) * BN + tl.arange(0, BN)
@@ -82,7 +83,8 @@ def rotate(
 
 @lru_cache(64)
 def _frequencies(K, base, where):
-    return frequencies(K, base, device=where)
+    """In turns a position, not radians."""
+    return frequencies(K, base, device=where) / (2 * math.pi)
 
 
 class Rotation(torch.autograd.Function):
