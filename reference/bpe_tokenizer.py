@@ -102,10 +102,13 @@ class Tokenizer:
                 expect.fail("allow", f"special tokens, of {[*self.special]}", repr(name))
         rest = b""
         if isinstance(text, bytes):
+            given = text
             try:
-                text = text.decode()
+                text = given.decode()
             except UnicodeDecodeError as error:
-                text, rest = text[: error.start].decode(), text[error.start :]
+                text, rest = given[: error.start].decode(), given[error.start :]
+        elif not isinstance(text, str):
+            expect.fail("text", "str or bytes", type(text).__name__)
         elif not text.isascii():
             text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
         if not allowed:

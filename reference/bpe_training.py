@@ -7,16 +7,16 @@ derivations/bpe_costs.py says how little that is in all.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from heapq import heapify, heappop, heappush
 
 Pair = tuple[int, int]
 
 
-def learn(words: Mapping[Sequence[int], int], merges: int, base: int, least: int = 2) -> list[Pair]:
+def learn(words: Mapping[tuple[int, ...], int], merges: int, base: int, least: int = 2) -> list[Pair]:
     """The pairs to merge, most frequent first, of equal ones the least; fewer than `merges` if none counts `least`.
 
-    Words are sequences of symbols below `base`; merge number r makes the symbol base + r. Neighbours are counted, so
+    Words are rows of symbols below `base`; merge number r makes the symbol base + r. Neighbours are counted, so
     that in a a a the pair (a, a) counts twice.
     """
     symbols: list[int] = []

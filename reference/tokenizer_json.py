@@ -63,7 +63,7 @@ def _bpe(spec: dict[str, Any]) -> Encode:
 
 def _unigram(spec: dict[str, Any]) -> Encode:
     pieces = [(piece, score) for piece, score in spec["vocab"]]
-    unknown = spec.get("unk_id")
+    unknown: int | None = spec.get("unk_id")
     model = Unigram(pieces, unknown)
 
     def encode(word: str) -> list[int]:
@@ -72,10 +72,12 @@ def _unigram(spec: dict[str, Any]) -> Encode:
             i = model.ids.get(piece)
             if i is None and spec.get("byte_fallback") and (of_bytes := _byte_pieces(piece, model.ids)) is not None:
                 found += of_bytes
-            elif i is None and unknown is None:
-                expect.fail("text", "pieces of the vocabulary, which has no unknown token", repr(piece))
+            elif i is not None:
+                found.append(i)
+            elif unknown is not None:
+                found.append(unknown)
             else:
-                found.append(unknown if i is None else i)
+                expect.fail("text", "pieces of the vocabulary, which has no unknown token", repr(piece))
         return found
 
     return encode

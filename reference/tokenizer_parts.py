@@ -195,7 +195,8 @@ def template(spec: Spec | None) -> tuple[list[int], list[int]]:
         return [], []
     kind = spec["type"]
     if kind == "Sequence":
-        before, after = [], []
+        before: list[int] = []
+        after: list[int] = []
         for step in spec["processors"]:
             first, last = template(step)
             before, after = first + before, after + last

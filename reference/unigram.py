@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import torch
 
@@ -65,8 +65,9 @@ def _backward(edges: list[Edge], log_p: Tensor, N: int) -> list[Tensor | None]:
     return _forward(mirrored, log_p, N)[::-1]
 
 
-def _no_segmentation(text: Tensor) -> None:
+def _no_segmentation(text: Tensor) -> NoReturn:
     expect.fail("text", "a text that pieces make up", text.tolist()[:20])
+    raise AssertionError
 
 
 def log_likelihood(text: Int[Tensor, "N"], pieces: Int[Tensor, "V L"], log_p: Float[Tensor, "V"]) -> Float[Tensor, ""]:

@@ -218,6 +218,7 @@ TABLE = torch.tensor([[0, 1], [2, 0]])
     (lambda: bpe.decode(A.double(), TABLE, 2), "tokens: expected an integer tensor"),
     (lambda: Tokenizer({b"a": 0}), "tokens: expected all 256 bytes"),
     (lambda: Tokenizer.trained(["a"], 255), "size: expected an integer ≥ 256"),
+    (lambda: Tokenizer.trained(["a"], 256).encode(["a"]), "text: expected str or bytes, received list"),
     (lambda: Tokenizer.trained(["a"], 256).decode([256]), "ids: expected ids of tokens, received 256"),
 ])  # fmt: skip
 def test_bad_input_is_one_line(call, message):

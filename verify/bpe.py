@@ -128,7 +128,8 @@ def fewer_merges_are_a_beginning(train, ids, merges, base, least):
 
 def order_of_words_is_nothing(train, ids, merges, base, least):
     """The words the other way round are the same words."""
-    words, word = [], []
+    words: list[list[int]] = []
+    word: list[int] = []
     for symbol in [*ids.tolist(), -1]:
         if symbol < 0:
             words.append(word)

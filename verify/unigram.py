@@ -171,7 +171,8 @@ def is_a_distribution(em_step, text, pieces, log_p):
 def likelihood_does_not_fall(em_step, text, pieces, log_p):
     """`em_does_not_decrease_likelihood`, of all texts together, from a distribution on."""
     start = log_p - torch.logsumexp(log_p, 0)
-    parts, part = [], []
+    parts: list[torch.Tensor] = []
+    part: list[int] = []
     for symbol in [*text.tolist(), -1]:
         if symbol < 0:
             parts += [torch.tensor(part)] if part else []

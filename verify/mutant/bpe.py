@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from itertools import pairwise
 
 import torch
@@ -19,7 +18,7 @@ def tensor(symbols):
 
 def cut(ids):
     """The words between the boundaries."""
-    words = [[]]
+    words: list[list[int]] = [[]]
     for symbol in ids.tolist():
         if symbol < 0:
             words.append([])
@@ -75,10 +74,12 @@ def order_is_ignored(ids, first, second, new):
 
 def trained(ids, merges, base, least, *, boundaries=True, key=None, disjoint=False, types=False, stale=False):
     """Training by rescanning, but for what is chosen."""
-    text, found, counted = cut(ids) if boundaries else [ids[ids >= 0].tolist()], [], None
+    text, counted = cut(ids) if boundaries else [ids[ids >= 0].tolist()], None
+    found: list[tuple[int, int]] = []
     key = key or (lambda counts, pair: (-counts[pair], pair))
     while len(found) < merges:
-        counts, last = {}, {}
+        counts: dict[tuple[int, int], int] = {}
+        last: dict[tuple[int, int], tuple[int, int]] = {}
         for w, word in enumerate({tuple(word): word for word in text}.values() if types else text):
             for i, pair in enumerate(pairwise(word)):
                 if not (disjoint and pair[0] == pair[1] and last.get(pair) == (w, i - 1)):
@@ -186,10 +187,13 @@ def last_learned_first(ids, merges, base=256):
 def one_merge_a_word(ids, merges, base=256):
     """Each word is merged by its best rule, and no further."""
     ranks = {tuple(pair): r for r, pair in enumerate(merges.tolist())}
-    out = []
+    out: list[int] = []
     for word in cut(ids):
-        best = min((ranks.get(pair, math.inf) for pair in pairwise(word)), default=math.inf)
-        out += word if best == math.inf else merge(tensor(word), *merges[best].tolist(), base + best).tolist()
+        best = min((ranks[pair] for pair in pairwise(word) if pair in ranks), default=None)
+        if best is not None:
+            first, second = merges[best].tolist()
+            word = merge(tensor(word), first, second, base + best).tolist()
+        out += word
     return tensor(out)
 
 
@@ -216,7 +220,7 @@ def last_letter_is_lost(ids, merges, base=256):
 @mistake("bpe.decode", id="bpe-decode-one-level", seen=NOWHERE, fix="spell the halves too")
 def one_level_deep(tokens, merges, base=256):
     """A token gives way to its halves, which are not spelled out themselves."""
-    out = []
+    out: list[int] = []
     for token in tokens.tolist():
         out += [token] if token < base else merges[token - base].tolist()
     return tensor(out)

@@ -135,13 +135,13 @@ def whether_not_how_often(text, pieces, log_p):
 @mistake("unigram.em_step", id="unigram-not-normalized", seen=NOWHERE, fix="divide by what is expected in all")
 def counts_are_not_normalized(text, pieces, log_p):
     """The logarithm of the counts, divided by the number of letters."""
-    counts = sum(expected_counts(part, pieces, log_p) for part in parts(text))
+    counts = torch.stack([expected_counts(part, pieces, log_p) for part in parts(text)]).sum(0)
     return torch.log(counts) - math.log(int((text >= 0).sum()))
 
 
 def parts(text):
     """The texts between the boundaries."""
-    found = [[]]
+    found: list[list[int]] = [[]]
     for symbol in text.tolist():
         if symbol < 0:
             found.append([])
@@ -179,7 +179,8 @@ def halfway(text, pieces, log_p):
 @mistake("unigram.wordpiece", id="wordpiece-shortest", seen=NOWHERE, fix="try the longest piece first")
 def shortest_match(text, pieces, inside):
     """The shortest piece that fits."""
-    left, found, kinds, words = text.tolist(), [], inside.tolist(), spelled(pieces)
+    found: list[int] = []
+    left, kinds, words = text.tolist(), inside.tolist(), spelled(pieces)
     while left:
         fits = [(len(w), v) for v, w in enumerate(words) if kinds[v] == bool(found) and left[: len(w)] == w]
         if not fits:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import jax
 import numpy as np
 
 EMPTY = np.zeros(0, dtype=np.int64)
 
 
-def _string(ids: jax.Array) -> str:
+def _string(ids: jax.Array | np.ndarray | Sequence[int]) -> str:
     """Symbol k as the character after k others; a boundary, −1, as a blank line's end."""
     return "".join("\n" if i < 0 else chr(0x1000 + i) for i in np.asarray(ids).tolist())
 
@@ -17,7 +19,7 @@ def _ids(text: str) -> np.ndarray:
     return np.array([-1 if c == "\n" else ord(c) - 0x1000 for c in text], dtype=np.int64) if text else EMPTY
 
 
-def merge(ids: jax.Array, first: int, second: int, new: int) -> np.ndarray:
+def merge(ids: jax.Array | np.ndarray, first: int, second: int, new: int) -> np.ndarray:
     """Search and replace."""
     return _ids(_string(ids).replace(_string([first, second]), _string([new])))
 

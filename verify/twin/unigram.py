@@ -11,24 +11,22 @@ import numpy as np
 
 def _steps(text: jax.Array, pieces: jax.Array, weights: jax.Array) -> jax.Array:
     """Strictly upper triangular: the sum of the weights of all pieces that are the text from i to j."""
-    N, L = len(text), pieces.shape[1]
-    lengths = (pieces >= 0).sum(1)
-    rows = []
-    for i in range(N + 1):
-        ahead = jnp.concatenate([text[i:], jnp.full(L, -2)])[:L]
-        fits = jnp.where(jnp.arange(L) < lengths[:, None], pieces == ahead, True).all(1)
-        rows.append(jnp.zeros(N + L + 1).at[i + lengths].add(jnp.where(fits, weights, 0))[: N + 1])
-    return jnp.stack(rows)
+    N, (_, L) = len(text), pieces.shape
+    ahead = jnp.concatenate([text, jnp.full(L, -2)])[jnp.arange(N + 1)[:, None] + jnp.arange(L)]
+    fits = ((pieces == ahead[:, None]) | (pieces < 0)).all(-1)
+    place = jnp.arange(N + 1)
+    there = place[:, None] + (pieces >= 0).sum(1) == place[:, None, None]
+    return jnp.einsum("jiv,iv,v->ij", there * 1.0, fits * 1.0, weights)
 
 
 def _likelihood(text: jax.Array, pieces: jax.Array, weights: jax.Array) -> jax.Array:
-    """Σ_k A^k, entry from the first to the last place: k pieces, for every k."""
+    """Entry 0, N of Σ_k A^k: k pieces, for every k."""
     A = _steps(text, pieces, weights)
-    power = total = jnp.eye(len(A))
+    state = total = jnp.eye(len(A))[0]
     for _ in range(len(text)):
-        power = power @ A
-        total = total + power
-    return total[0, -1]
+        state = state @ A
+        total = total + state
+    return total[-1]
 
 
 def log_likelihood(text: jax.Array, pieces: jax.Array, log_p: jax.Array) -> jax.Array:
@@ -55,7 +53,7 @@ def viterbi(text: jax.Array, pieces: jax.Array, log_p: jax.Array) -> np.ndarray:
     return np.array(best[::-1], dtype=np.int64)
 
 
-def expected_counts(text: jax.Array, pieces: jax.Array, log_p: jax.Array) -> np.ndarray:
+def expected_counts(text: jax.Array | np.ndarray, pieces: jax.Array, log_p: jax.Array) -> np.ndarray:
     """The mean, over all segmentations by their probabilities, of how often each piece is in them."""
     scores = np.asarray(log_p, dtype=float)
     spelled = [[x for x in row if x >= 0] for row in np.asarray(pieces).tolist()]
@@ -69,9 +67,9 @@ def em_step(text: jax.Array, pieces: jax.Array, log_p: jax.Array) -> np.ndarray:
     """The mean counts of all texts, as shares."""
     letters = np.asarray(text)
     texts = np.split(letters, np.flatnonzero(letters < 0))
-    counts = sum(expected_counts(part[part >= 0], pieces, log_p) for part in texts if (part >= 0).any())
+    counts = [expected_counts(part[part >= 0], pieces, log_p) for part in texts if (part >= 0).any()]
     with np.errstate(divide="ignore"):
-        return np.log(counts / np.sum(counts))
+        return np.log(np.sum(counts, 0) / np.sum(counts))
 
 
 def wordpiece(text: jax.Array, pieces: jax.Array, inside: jax.Array) -> np.ndarray:
