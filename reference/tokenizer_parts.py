@@ -130,6 +130,8 @@ def _metaspace(spec: Spec) -> Words:
 
     def cut(text: str, first: bool) -> list[str]:
         text = text.replace(" ", mark)
+        if not text:
+            return []
         if not text.startswith(mark) and (scheme == "always" or (scheme == "first" and first)):
             text = mark + text
         if not spec.get("split", True):

@@ -4,7 +4,7 @@ r"""The unigram model: a text is a row of pieces, each with its own probability,
 
 Row v of `pieces` is the symbols of piece v, filled up with −1; `log_p` is its logarithm, in nats, at most 0. These are
 the definitions on tensors. For real text: unigram_model.py encodes, unigram_training.py learns pieces, and
-tokenizer_json.py reads vocabularies; WordPiece's rule is in unigram_wordpiece.py.
+tokenizer_json.py and unigram_files.py read vocabularies; WordPiece's rule is in unigram_wordpiece.py.
 Article papers/unigram.md, derivation derivations/unigram.py, laws verify/unigram.py.
 """
 

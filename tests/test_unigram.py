@@ -1,6 +1,7 @@
 """The unigram model on words, WordPiece on strings, and what is said about bad input."""
 
 import math
+import struct
 from collections import Counter
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from reference import unigram
 from reference.bpe_pretokenize import words
 from reference.corpus import embedded
+from reference.unigram_files import read_sentencepiece
 from reference.unigram_model import Unigram, best_pieces, expected, learn, pruned, seeds, stepped
 from reference.unigram_wordpiece import split_word
 
@@ -75,6 +77,39 @@ def test_wordpiece_on_strings():
     assert split_word("aable", ids) == [4, 2]
     assert split_word("unx", ids) is None and split_word("ffa", ids) is None
     assert split_word("", ids) == []
+
+
+def message(*parts):
+    """Fields of protocol buffers, all shorter than 128 bytes: (number, bytes), (number, whole number below 128)."""
+    return b"".join(
+        bytes([number << 3 | 2, len(value)]) + value if isinstance(value, bytes) else bytes([number << 3, value])
+        for number, value in parts
+    )
+
+
+def piece(text, score, kind=1):
+    return (1, message((1, text.encode())) + b"\x15" + struct.pack("<f", score) + message((3, kind)))
+
+
+def test_a_model_of_sentencepiece_is_read(tmp_path):
+    """Blanks are written ▁, one before all; an unknown character is its bytes where these are pieces."""
+    pieces = [piece("<unk>", 0, 2), piece("</s>", 0, 3), piece("▁a", -1), piece("▁", -2), piece("b", -2)]
+    path = tmp_path / "m.model"
+    path.write_bytes(message(*pieces, (2, message((3, 1)))))
+    model = read_sentencepiece(path)
+    assert model.encode(" ab  a?!b") == [2, 4, 2, 0, 4] and model.encode("") == []
+    assert model.decode([2, 4, 2, 1]) == "ab a" and model.decode([0]) == "⁇ "
+    path.write_bytes(message(*pieces, *(piece(f"<0x{byte:02X}>", 0, 6) for byte in "é".encode())))
+    model = read_sentencepiece(path)
+    assert model.encode("aé") == [2, 5, 6] and model.decode([2, 5, 6]) == "aé"
+    for content, reason in ((b"", "model: expected pieces, received none"), (b"\x0a\x7fx", "EOFError: cut off"),
+                            (message(*pieces, (2, message((3, 2)))), "expected a unigram model, type 1, received type 2"),
+                            (message(*pieces, piece("x", 0, 4)), "no pieces defined by the user")):  # fmt: skip
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=reason):
+            read_sentencepiece(path)
+    with pytest.raises(ValueError, match="expected a file, received No such file"):
+        read_sentencepiece(tmp_path / "none.model")
 
 
 TEXT, PIECES = torch.tensor([0, 1]), torch.tensor([[0, -1], [1, -1], [0, 1]])
