@@ -67,7 +67,7 @@ class SentencePiece:
         if not pieces:
             expect.fail("model", "pieces", "none")
         if trainer.get(3, 1) != 1:
-            expect.fail("model", "a unigram model, type 1", f"type {trainer[3]}")
+            expect.fail("model", "a unigram model, type 1", f"type {trainer[3]!r}")
         if any(kind == OWN for _, _, kind in pieces):
             expect.fail("model", "no pieces defined by the user", "some")
         table = rules.get(2, b"")

@@ -103,7 +103,7 @@ def test_a_model_of_sentencepiece_is_read(tmp_path):
     model = read_sentencepiece(path)
     assert model.encode("aé") == [2, 5, 6] and model.decode([2, 5, 6]) == "aé"
     for content, reason in ((b"", "model: expected pieces, received none"), (b"\x0a\x7fx", "EOFError: cut off"),
-                            (message(*pieces, (2, message((3, 2)))), "expected a unigram model, type 1, received type 2"),
+                            (message(*pieces, (2, message((3, 2)))), "a unigram model, type 1, received type 2"),
                             (message(*pieces, piece("x", 0, 4)), "no pieces defined by the user")):  # fmt: skip
         path.write_bytes(content)
         with pytest.raises(ValueError, match=reason):
