@@ -21,8 +21,8 @@ def python(session, group, files=None):
     """
     home = Path(".nox", group)
     interpreter = home / ("Scripts" if sys.platform == "win32" else "bin") / "python"
-    files = (Path(name).read_bytes() for name in ("pyproject.toml", "constraints.txt"))
-    wanted, stamp = hashlib.sha256(b"".join(files)).hexdigest(), home / "installed"
+    pinned = (Path(name).read_bytes() for name in ("pyproject.toml", "constraints.txt"))
+    wanted, stamp = hashlib.sha256(b"".join(pinned)).hexdigest(), home / "installed"
     if not stamp.exists() or stamp.read_text() != wanted:
         session.log(f"making {home}: the first time this takes a few minutes")
         session.run(sys.executable, "-m", "virtualenv", "--quiet", "--clear", str(home), silent=True)

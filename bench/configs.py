@@ -14,22 +14,11 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from derivations.architecture import Architecture, Experts, Latent
-
-LIMIT = 2**40
-"""No size of a model is larger: what is, is a slip."""
-
-SPELLINGS = {
-    "hidden_size": ("n_embd",),
-    "num_hidden_layers": ("n_layer",),
-    "num_attention_heads": ("n_head",),
-    "intermediate_size": ("n_inner",),
-    "max_position_embeddings": ("n_positions",),
-    "num_experts": ("num_local_experts", "n_routed_experts"),
-    "num_experts_per_tok": ("experts_per_token",),
-}
+from reference.config import LIMIT as LIMIT
+from reference.config import fail, flag, size
 
 GPT = {"norm": "layer", "gated": False, "bias": True}
 FAMILIES: dict[str, dict[str, Any]] = {
@@ -76,33 +65,6 @@ MISSING: dict[str, dict[str, Any]] = {
 PERIOD = {"mistral": 0, "mixtral": 0, "qwen3_moe": 0, "gemma2": 2, "gemma3_text": 6, "gpt_oss": 2,
           "qwen2": -1, "qwen3": -1}  # fmt: skip
 """Of layers with windows, every so many sees everything (0: none) unless layer_types or (-1) max_window_layers says."""
-
-
-def fail(what: str, expected: str, received: Any) -> NoReturn:
-    """One line: what was expected and what came."""
-    plain = json.dumps(received) if received is None or isinstance(received, bool) else reprlib.repr(received)
-    raise ValueError(f"{what}: expected {expected}, received {plain}")
-
-
-def size(config: Mapping[str, Any], name: str, default: int | None = None, least: int = 1) -> int:
-    """The integer of that name, in any of its spellings; the default where it is missing or null."""
-    given = {key: config[key] for key in (name, *SPELLINGS.get(name, ())) if config.get(key) is not None}
-    for key, value in given.items():
-        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= LIMIT:
-            fail(key, f"an integer from {least} to 2**40", value)
-    if len(set(given.values())) > 1:
-        fail(name, "one value", given)
-    if not given and default is None:
-        raise ValueError(f"{name}: expected an integer from {least} to 2**40, received nothing")
-    return next(iter(given.values()), default or 0)
-
-
-def flag(config: Mapping[str, Any], name: str) -> bool:
-    """Whether the field of that name is true; null and nothing are false, as they are for transformers."""
-    value = config.get(name)
-    if value is not None and not isinstance(value, bool):
-        fail(name, "true or false", value)
-    return bool(value)
 
 
 def heads(family: str, config: Mapping[str, Any], D: int, mixed: Latent | None) -> tuple[int, int, int]:
