@@ -10,7 +10,8 @@ Before a number is read, every tensor is accounted for: unknown, missing, and mi
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 PREFIXES = ("model.language_model.", "language_model.model.", "language_model.", "model.", "transformer.", "gpt_neox.")
 """What may stand before the names of a table: the whole model, its decoder alone, or one of text and images."""
+SCALES = "_scale_inv"
+"""What the name of a tensor of scales ends with, in checkpoints of fp8."""
 BUFFERS = (".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias", "rotary_emb.inv_freq")
 OF_IMAGES = ("vision_tower.", "multi_modal_projector.", "model.vision_tower.", "model.multi_modal_projector.")
 
@@ -63,6 +66,14 @@ def load(path: str | os.PathLike[str], dtype: torch.dtype = torch.float32) -> Mo
     if any(file.suffix != ".safetensors" for file in files):
         raise ValueError(f"{path}: expected a folder, a .safetensors or a .gguf file")
     config = parsed(folder / "config.json")
+    scaled = config.get("quantization_config")
+    blocks = None
+    if isinstance(scaled, dict) and scaled.get("quant_method") == "fp8":
+        blocks, config = scaled.get("weight_block_size"), {**config, "quantization_config": None}
+        if not isinstance(blocks, list) or len(blocks) != 2 or any(type(n) is not int or n < 1 for n in blocks):
+            raise ValueError(
+                f"{folder / 'config.json'}: weight_block_size: expected rows and columns, received {blocks}"
+            )
     try:
         made = architecture(config)
         for turned in {layer.rotation for layer in made.layers if layer.rotation is not None}:
@@ -75,6 +86,8 @@ def load(path: str | os.PathLike[str], dtype: torch.dtype = torch.float32) -> Mo
             if name in stored:
                 raise ValueError(f"{file}: expected every tensor once, {name} is in another file as well")
             stored[name] = tensor
+    if blocks is not None:
+        stored = multiplied(stored, blocks)
     return Model(filled(bare(stored), made, FAMILIES[made.family].names, dtype, str(path)), made)
 
 
@@ -110,6 +123,26 @@ def shards(folder: Path) -> list[Path]:
         if not isinstance(name, str) or name != os.path.basename(name) or not name.endswith(".safetensors"):
             raise ValueError(f"{index}: expected names of safetensors files in this folder, received {name!r}")
     return [folder / name for name in sorted(set(files.values()))]
+
+
+def multiplied(stored: Mapping[str, Stored], blocks: Sequence[int]) -> dict[str, Stored]:
+    """The tensors, of which those that have scales are the product: one scale for every block of rows and columns."""
+    found = {name: tensor for name, tensor in stored.items() if not name.endswith(SCALES)}
+    for name in stored.keys() - found.keys():
+        whole, scales = found.get(name.removesuffix(SCALES)), stored[name]
+        if whole is None:
+            raise ValueError(f"{name}: expected beside the tensor that it scales")
+        right = tuple(-(-n // block) for n, block in zip(whole.shape, blocks, strict=False))
+        if len(whole.shape) != 2 or scales.shape != right:
+            raise ValueError(f"{name}: expected shape {list(right)}, received {list(scales.shape)}")
+        found[name.removesuffix(SCALES)] = Stored(whole.shape, partial(_product, whole, scales, blocks))
+    return found
+
+
+def _product(whole: Stored, scales: Stored, blocks: Sequence[int]) -> Tensor:
+    rows, columns = whole.shape
+    each = scales.read().double().repeat_interleave(blocks[0], 0).repeat_interleave(blocks[1], 1)
+    return whole.read().double() * each[:rows, :columns]
 
 
 def bare(stored: Mapping[str, Stored]) -> dict[str, Stored]:

@@ -133,6 +133,30 @@ def test_shards_and_stored_types(tmp_path):
     assert load(folder, torch.bfloat16).weights["norm.weight"].dtype == torch.bfloat16
 
 
+def test_fp8_with_a_scale_for_each_block(tmp_path):
+    """As DeepSeek and Qwen publish it: what is stored times its scale, of blocks that need not fit."""
+    plain, stored = dict(numbers("qwen3")), dict(numbers("qwen3"))
+    for name, tensor in numbers("qwen3").items():
+        if "_proj.weight" in name:
+            rows, columns = tensor.shape
+            scales = drawn(name + "_scale_inv", [-(-rows // 16), -(-columns // 10)]).float() + 1
+            stored[name], stored[name + "_scale_inv"] = tensor.to(torch.float8_e4m3fn), scales
+            plain[name] = stored[name].double()
+            for i in range(rows):
+                for j in range(columns):
+                    plain[name][i, j] *= scales[i // 16, j // 10].double()
+    config = KNOWN["qwen3"]["config"]
+    said = {"quant_method": "fp8", "weight_block_size": [16, 10], "activation_scheme": "dynamic"}
+    expected = load(save(tmp_path / "plain", config, plain), torch.float64)
+    found = load(save(tmp_path / "fp8", config | {"quantization_config": said}, stored), torch.float64)
+    assert all(torch.equal(found.weights[name], weight) for name, weight in expected.weights.items())
+    stored["model.layers.0.mlp.up_proj.weight_scale_inv"] = torch.ones(2, 2)
+    with pytest.raises(ValueError, match=r"up_proj.weight_scale_inv: expected shape \[3, 3\], received \[2, 2\]"):
+        load(save(tmp_path / "fp8", config | {"quantization_config": said}, stored))
+    with pytest.raises(ValueError, match="weight_block_size: expected rows and columns, received None"):
+        load(save(tmp_path / "fp8", config | {"quantization_config": {"quant_method": "fp8"}}, stored))
+
+
 def test_one_file_beside_its_config(tmp_path):
     folder = save(tmp_path, KNOWN["olmo2"]["config"], numbers("olmo2"))
     whole, alone = load(folder), load(Path(folder, "model.safetensors"))
