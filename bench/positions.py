@@ -7,16 +7,14 @@ Beside them stand maps of what each kind says about a pair of places. It takes s
 
 from __future__ import annotations
 
-import json
 import math
-import sys
 from collections.abc import Iterator
-from datetime import date
 from typing import Any
 
 import torch
 from torch import nn
 
+from bench.experiment import report
 from bench.figures import frame, names, panels, save, series
 from reference import corpus
 from reference.attention import attend
@@ -169,25 +167,15 @@ def draw_figure(found, path: str) -> None:
     save(figure, path)
 
 
+def told(r: dict[str, Any]) -> str:
+    """A row as a line of the table."""
+    bits = "not defined" if r["bits"] is None else f"{r['bits']:.3f} bits"
+    return f"{r['kind']:<20} {r['T']:>5} characters  {bits}"
+
+
 def main(options) -> int:
-    """Print the table, or JSON; draw the figure."""
-    found: list[dict[str, Any]] = []
-    for row in rows():
-        found.append(row)
-        if not options.json:
-            bits = "not defined" if row["bits"] is None else f"{row['bits']:.3f} bits"
-            print(f"{row['kind']:<20} {row['T']:>5} characters  {bits}", flush=True)
-    if options.json:
-        head = {"schema": 1, "topic": "positions", "date": str(date.today()), "device": "CPU"}
-        head |= {"torch": torch.__version__, "trained": TRAINED, "width": D, "layers": L, "steps": STEPS}
-        print(json.dumps({**head, "rows": found}, indent=1, ensure_ascii=False))
-    path = options.svg if options.json else options.svg or "positions.svg"
-    if not path:
-        return 0
-    try:
-        draw_figure(found, path)
-    except OSError as error:
-        print(f"--svg {path}: cannot be written: {error.strerror}", file=sys.stderr)
-        return 2
-    print(f"wrote {path}", file=sys.stderr if options.json else sys.stdout)
-    return 0
+    """Train, read, tell and draw."""
+    sizes = {"trained": TRAINED, "width": D, "layers": L, "steps": STEPS}
+    return report(
+        "positions", options, rows(), draw_figure, told=told, heading="bits a character, the last 32", **sizes
+    )

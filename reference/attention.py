@@ -159,9 +159,7 @@ def attend(
     k, v = _read(k, v, sees)
     z = scores(q, k, scale)
     if softcap is not None:
-        expect.number("softcap", softcap, 0)
-        if softcap == 0:
-            expect.fail("softcap", "a number above 0", softcap)
+        expect.above("softcap", softcap)
         z = softcap * torch.tanh(z / softcap)
     z = torch.where(sees, z if bias is None else z + bias, -torch.inf)
     if sinks is None:
@@ -196,6 +194,7 @@ def _allowed(sees, mask, shape):
     """What both the positions and the given mask allow."""
     if mask is None:
         return sees
+    expect.tensor("mask", mask)
     if mask.dtype != torch.bool:
         expect.fail("mask", "a boolean tensor, True where a query may see a key", mask.dtype)
     return sees & _spread("mask", mask, shape)

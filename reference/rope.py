@@ -54,6 +54,7 @@ def rotate(
     expect.number("factor", factor)
     if theta is None:
         theta = frequencies(x.shape[-1], base, device=x.device)
+    expect.floating("theta", theta)
     R = 2 * expect.axes("theta", theta, "R/2")["R/2"]
     if x.shape[-1] < R:
         expect.fail("theta", f"at most {x.shape[-1] // 2} frequencies, one a pair", R // 2)
@@ -69,6 +70,7 @@ def rotate(
 
 def _of_rows(positions, x):
     """Positions in float64, of a shape that broadcasts to x's but its last axis."""
+    expect.tensor("positions", positions)
     if positions.ndim == 2 and x.ndim > 2:
         expect.agree(B=(x.shape[0], positions.shape[0]), T=(x.shape[-2], positions.shape[1]))
         positions = positions.reshape(x.shape[0], *[1] * (x.ndim - 3), x.shape[-2])

@@ -33,8 +33,7 @@ def frequencies(K: int, base: float = 10000.0, dtype=torch.float64, device=None)
     expect.natural("K", K, 2)
     if K % 2:
         expect.fail("K", "an even number of coordinates, to be paired", K)
-    if not base > 0:
-        expect.fail("base", "a number above 0", base)
+    expect.above("base", base)
     return base ** (-torch.arange(0, K, 2, dtype=dtype, device=device) / K)
 
 
@@ -99,8 +98,12 @@ def yarn(
     theta = frequencies(K, base)
     expect.number("scale", scale, 1)
     expect.natural("trained", trained, 1)
-    if not 0 < beta_slow < beta_fast:
-        expect.fail("beta_slow", f"a number above 0 and below beta_fast, {beta_fast:g}", beta_slow)
+    expect.above("beta_fast", beta_fast)
+    expect.above("beta_slow", beta_slow)
+    if beta_slow >= beta_fast:
+        expect.fail("beta_slow", f"a number below beta_fast, {beta_fast:g}", beta_slow)
+    expect.number("mscale", mscale, 0)
+    expect.number("mscale_all", mscale_all, 0)
     if ramp not in RAMPS:
         expect.fail("ramp", f"one of {', '.join(RAMPS)}", repr(ramp))
     if ramp == "turns":
@@ -128,8 +131,9 @@ def llama3(
     Raises ValueError for a scale below one, factors that are not 0 < low < high, and as `frequencies` does.
     Source: meta2024llama31, apply_scaling.
     """
-    if not 0 < low < high:
-        expect.fail("low", f"a number above 0 and below high, {high:g}", low)
+    expect.above("low", low)
+    if low >= high:
+        expect.fail("low", f"a number below high, {high:g}", low)
     return yarn(K, scale, trained, base, beta_fast=high, beta_slow=low, ramp="turns")[0]
 
 

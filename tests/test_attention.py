@@ -71,7 +71,7 @@ REFUSED = {
     "no window": (lambda: attend(Q, Q, Q, window=0), "window: expected an integer ≥ 1"),
     "kept": (lambda: visible(2, 2, kept=-1), "kept: expected an integer ≥ 0"),
     "cap of zero": (lambda: attend(Q, Q, Q, softcap=0.0), "softcap: expected a number above 0"),
-    "negative cap": (lambda: attend(Q, Q, Q, softcap=-1.0), "softcap: expected a number from 0"),
+    "negative cap": (lambda: attend(Q, Q, Q, softcap=-1.0), "softcap: expected a number above 0"),
     "sinks of too few heads": (
         lambda: attend(Q, Q, Q, sinks=torch.ones(1)),
         "axis H: expected one size, 2, received 1",
