@@ -145,7 +145,7 @@ def draw_figure(found, path: str) -> None:
         lines = []
         for color, kind in enumerate(members):
             mine = [(r["T"], r["bits"]) for r in found if r["kind"] == kind and r["bits"] is not None]
-            series(ax, *zip(*mine, strict=True), color=color)
+            series(ax, [T for T, _ in mine], [bits for _, bits in mine], color=color)
             lines.append((*mine[-1], kind.removeprefix("RoPE, "), color))
         frame(
             ax,
@@ -175,7 +175,6 @@ def told(r: dict[str, Any]) -> str:
 
 def main(options) -> int:
     """Train, read, tell and draw."""
-    sizes = {"trained": TRAINED, "width": D, "layers": L, "steps": STEPS}
-    return report(
-        "positions", options, rows(), draw_figure, told=told, heading="bits a character, the last 32", **sizes
-    )
+    heading = f"trained on {TRAINED} characters in {STEPS} steps; bits a character over the last {LAST}"
+    sizes: dict[str, Any] = {"trained": TRAINED, "width": D, "layers": L, "steps": STEPS}
+    return report("positions", options, rows(), draw_figure, told=told, heading=heading, **sizes)

@@ -146,7 +146,8 @@ def mixed(f, g, u, v, x, y):
 def rope_does_not_commute_with_projection(gap=-(g + u) * a[1] * sin(m * theta[1]) + (f - v) * b[1] * sin(m * theta[1])):
     """Projecting a turned pair is not turning a projected one: only f = v, g = −u, itself a rotation, commutes."""
     x, y = a[1], b[1]
-    before, after = turn(*mixed(f, g, u, v, x, y), m * theta[1]), mixed(f, g, u, v, *turn(x, y, m * theta[1]))
+    (px, py), (tx, ty) = mixed(f, g, u, v, x, y), turn(x, y, m * theta[1])
+    before, after = turn(px, py, m * theta[1]), mixed(f, g, u, v, tx, ty)
     return (
         equal(
             before[0] - after[0],
