@@ -3,6 +3,8 @@
 With its float32 casts widened the agreement is 1e-12; against its own code, at most what these casts leave (1e-5).
 """
 
+import json
+
 import pytest
 import torch
 
@@ -10,6 +12,8 @@ from reference.checkpoint import FAMILIES, load
 from reference.generate import continued
 from reference.model import Cache, logits, loss
 from reference.names import published
+from tests.tiny_checkpoint import GOLDEN
+from tests_interop.golden import computed
 from tests_interop.widened import CASES, random_model, wide
 
 CLOSE = 1e-12
@@ -108,3 +112,11 @@ def test_their_own_code_agrees_as_far_as_its_casts_let_it(name, tmp_path):
     with torch.no_grad():
         reached = distance(logits(*load(tmp_path, torch.float64), ids), theirs(ids).logits)
     assert reached < CASTS
+
+
+@pytest.mark.parametrize("name", CASES, ids=lambda name: name.replace(" ", "_"))
+def test_golden_numbers_are_what_transformers_computes(name, tmp_path):
+    found, known = computed(*CASES[name], tmp_path), json.loads(GOLDEN.read_text())[name]
+    assert (found["tensors"], found["greedy"]) == (known["tensors"], known["greedy"])
+    for key in ("logits", "loss", "gradient"):
+        assert found[key] == pytest.approx(known[key], rel=1e-11, abs=1e-12)
