@@ -36,7 +36,7 @@ FIELDS = {
     "an older rope type": ("llama2", {"rope_scaling": {"type": "su", "factor": 2.0}}, "rope_type: .*received 'su'"),
     "factors that cross": (
         "llama2", {"rope_scaling": {"type": "llama3", "factor": 8.0, "low_freq_factor": 4, "high_freq_factor": 1}},
-        "low: expected a number above 0 and below high"),
+        "low: expected a number below high, 1, received 4"),
     "no factor": ("llama2", {"rope_scaling": {"type": "linear"}}, "factor: expected a number above 0, received"),
     "scaling that is no object": ("llama2", {"rope_scaling": 8.0}, "rope_scaling: expected an object, received 8.0"),
     "partial rotation": ("llama2", {"partial_rotary_factor": 0.5}, "partial_rotary_factor: expected 1 in llama"),
