@@ -1,9 +1,9 @@
-"""The Triton kernels beside PyTorch's own functions and torch.compile, on the GPU at hand: time, rate, share of the roof.
+"""The Triton kernels beside PyTorch's own functions and torch.compile, on a GPU: time, rate, share of the roof.
 
-python -m bench kernels [--lengths T,T,…] [--json] [--svg FILE]. The roof is measured in the same run: the bytes a second
-of a large copy, and the operations a second of a large product in bfloat16. A time is the median of several, by CUDA
-events, with the launch hidden behind a wait on the GPU. The ratio is the best peer's time over ours: above 1 we are
-faster. Bytes and operations are those that no implementation can do without; half the scores are masked in causal attention.
+python -m bench kernels [--lengths T,T,…] [--json]. The roof is measured in the same run: the bytes a second of a large
+copy, and the operations a second of a large product in bfloat16. A time is the median of several, by CUDA events, with
+the launch hidden behind a wait on the GPU. The ratio is the best peer's time over ours: above 1 we are faster. Bytes
+and operations are those that no implementation can do without; in causal attention half of the scores are.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import statistics
 import sys
 from collections.abc import Callable, Iterator
 from datetime import date
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ TOKENS, WIDTH, VOCABULARY, PARAMETERS = 16384, 4096, 128256, 1 << 27
 """Rows of a batch, entries of a row, logits of a row, numbers of an optimizer."""
 
 
-def seconds(f: Callable[[], Any], before: Callable[[], Any] | None = None, times: int = 15) -> float:
+def seconds(f: Callable[..., Any], before: Callable[[], Any] | None = None, times: int = 15) -> float:
     """The median time of f on the GPU; what `before` gives is passed to it, and not timed."""
     taken = []
     for i in range(times + 3):
@@ -46,22 +47,26 @@ def roof(device: str) -> tuple[float, float]:
     return 2 * x.numel() * 4 / seconds(lambda: y.copy_(x)), 2 * 8192**3 / seconds(lambda: a @ b)
 
 
+def gradients(y, xs, dy):
+    """The gradients of ⟨dy, y⟩ by xs."""
+    return torch.autograd.grad(y, xs, dy)
+
+
 def both_ways(functions: dict[str, Callable[..., Any]], inputs: list[Any], wanted: int) -> Iterator[tuple[str, dict]]:
     """("forward", seconds by name), then ("backward", …) by the first `wanted` inputs; what cannot run is left out."""
-    forward, backward = {}, {}
+    forward: dict[str, float] = {}
+    backward: dict[str, float] = {}
     for name, f in functions.items():
         try:
             with torch.no_grad():
-                forward[name] = seconds(lambda f=f: f(*inputs))
+                forward[name] = seconds(partial(f, *inputs))
             xs = [x.detach().requires_grad_() for x in inputs[:wanted]]
             y = f(*xs, *inputs[wanted:])
             dy = torch.randn_like(y)
             del y
 
-            def graph(f=f, xs=xs):
-                return f(*xs, *inputs[wanted:])
-
-            backward[name] = seconds(lambda y, xs=xs, dy=dy: torch.autograd.grad(y, xs, dy), graph)
+            graph, back = partial(f, *xs, *inputs[wanted:]), partial(gradients, xs=xs, dy=dy)
+            backward[name] = seconds(back, graph)
         except Exception as error:  # a backend refuses a size, or there is no compiler
             print(f"  {name}: not run: {str(error).splitlines()[0][:90]}", file=sys.stderr)
     yield "forward", forward
@@ -105,7 +110,7 @@ def row(kernel, way, sizes, found, size, flops=0):
 
 def memory_bound(device: str) -> Iterator[dict[str, Any]]:
     """What moves more bytes than it computes, in bfloat16; AdamW in float32."""
-    from reference import activations, loss, normalization, optimizers
+    from reference import normalization, optimizers
     from reference.kernels import activations as fast_activations
     from reference.kernels import loss as fast_loss
     from reference.kernels import normalization as fast_normalization
@@ -115,14 +120,19 @@ def memory_bound(device: str) -> Iterator[dict[str, Any]]:
     def random(*shape, dtype=torch.bfloat16):
         return torch.randn(*shape, device=device, dtype=dtype)
 
+    functions: dict[str, Callable[..., Any]]
     N, D, V, P, e = TOKENS, WIDTH, VOCABULARY, PARAMETERS, 2
     x, w, b = random(N, D), random(D), random(D)
+
+    def layer_norm(x, w, b):
+        return F.layer_norm(x, (D,), w, b)
+
     functions = {"ours": fast_normalization.rms_norm, "compile": torch.compile(normalization.rms_norm),
                  "functional": lambda x, w: F.rms_norm(x, (D,), w, 1e-6)}  # fmt: skip
     for way, found in both_ways(functions, [x, w], 2):
         yield row("rms_norm", way, {"N": N, "D": D}, found, (2 if way == "forward" else 3) * N * D * e)
     functions = {"ours": fast_normalization.layer_norm, "compile": torch.compile(normalization.layer_norm),
-                 "functional": lambda x, w, b: F.layer_norm(x, (D,), w, b)}  # fmt: skip
+                 "functional": layer_norm}  # fmt: skip
     for way, found in both_ways(functions, [x, w, b], 3):
         yield row("layer_norm", way, {"N": N, "D": D}, found, (2 if way == "forward" else 3) * N * D * e)
     inputs = [random(N, 2 * D), random(N, 2 * D)]
@@ -151,22 +161,21 @@ def memory_bound(device: str) -> Iterator[dict[str, Any]]:
     del z
     x, g, m, v = (random(P, dtype=torch.float32) for _ in range(4))
     v.square_()
-    given = {"t": 10, "lr": 1e-3, "decay": 0.1}
+    given: dict[str, Any] = {"t": 10, "lr": 1e-3, "decay": 0.1}
     parameter = torch.nn.Parameter(x.clone())
     parameter.grad = g
     fused = torch.optim.AdamW([parameter], lr=1e-3, weight_decay=0.1, fused=True)
     step = torch.compile(lambda *xs: optimizers.adamw_step(*xs, **given))
     functions = {"ours": lambda: fast_optimizers.adamw_step(x, g, m, v, **given), "compile": lambda: step(x, g, m, v),
                  "torch.optim, fused": fused.step}  # fmt: skip
-    found = {}
+    steps: dict[str, float] = {}
     with torch.no_grad():
         for name, f in functions.items():
             try:
-                found[name] = seconds(f)
+                steps[name] = seconds(f)
             except Exception as error:
                 print(f"  {name}: not run: {str(error).splitlines()[0][:90]}", file=sys.stderr)
-    yield row("adamw_step", "step", {"P": P}, found, 7 * P * 4)
-    assert loss and activations
+    yield row("adamw_step", "step", {"P": P}, steps, 7 * P * 4)
 
 
 def rows(lengths, device: str = "cuda") -> Iterator[dict[str, Any]]:

@@ -33,7 +33,7 @@ def attention(
     window: int | None = None,
     scale: float | None = None,
 ) -> Float[Tensor, "B H T K"]:
-    r"""Attention of q over (k, v) in float32, bfloat16 or float16, K ≤ 256; H/G consecutive query heads share a key head.
+    r"""Attention of q over (k, v) in float32, bfloat16 or float16, K ≤ 256; H/G query heads on end share a key head.
 
     `causal` is aligned bottom-right; with `window` w, which wants `causal`, a query sees the last w keys up to its own
     position. A query that may see no key gives zeros. Scores are never stored: memory grows with T + S.
@@ -67,7 +67,7 @@ class Attention(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, q, k, v, causal, window, scale):
-        B, H, T, K = q.shape
+        B, H, T, _ = q.shape
         out = torch.empty_like(q, memory_format=torch.contiguous_format)
         kept = torch.empty(B * H, triton.cdiv(T, 4) * 4, dtype=torch.float32, device=q.device)[:, :T]
         call, sizes = _common(q, k, causal, window, scale)
@@ -80,6 +80,7 @@ class Attention(torch.autograd.Function):
         return out
 
     @staticmethod
+    @torch.autograd.function.once_differentiable
     def backward(ctx, dout):
         q, k, v, out, kept = ctx.saved_tensors
         (B, H, T, K), (G, S), dout = q.shape, k.shape[1:3], _loadable(dout)
@@ -97,7 +98,8 @@ class Attention(torch.autograd.Function):
         )
         tiles = _tiles("queries", q)
         described = _described(tiles, Q=q, K=k, V=v, dO=dout, L=kept, D=inside, dQ=dq)
-        attention_backward.queries[(triton.cdiv(T, tiles["BM"]) * B * H,)](**described, **sizes, **call, **tiles)
+        grid = (triton.cdiv(T, tiles["BM"]) * B * H,)
+        attention_backward.queries[grid](**described, **sizes, **call, **tiles)
         return dq, dk, dv, None, None, None
 
 

@@ -1,6 +1,6 @@
 r"""Flash attention, forward: a tile of queries walks over the keys and keeps a running maximum, sum and output.
 
-    m ← max(m, s),   l ← l · 2^(m_old − m) + Σ 2^(s − m),   o ← o · 2^(m_old − m) + 2^(s − m) v,     s = log₂e · q·k / √K
+    m ← max(m, s),   l ← l · 2^(m_old − m) + Σ 2^(s − m),   o ← o · 2^(m_old − m) + 2^(s − m) v,   s = log₂e · q·k / √K
 
 Scores never leave the chip. What is kept for the way back is one number a query, m + log₂ l.
 How it is called stands in reference/kernels/attention.py.
@@ -42,7 +42,7 @@ def bounds(m, S, past, window, BM: tl.constexpr, BN: tl.constexpr, CAUSAL: tl.co
 def forward(Q, K, V, O, L, H, share, T, S, window, scale,
             CAUSAL: tl.constexpr, WINDOW: tl.constexpr, PRECISION: tl.constexpr,
             BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr):  # fmt: skip
-    """One tile of BM queries of one head; `share` query heads read one head of keys. O and L, (B H) × T, are written."""
+    """One tile of BM queries of one head; `share` query heads read one key head. Writes O, and L, (B H) × T."""
     tiles = tl.cdiv(T, BM)
     m = (tiles - 1 - tl.program_id(0) % tiles) * BM  # the longest walk first
     head = tl.program_id(0) // tiles

@@ -49,4 +49,6 @@ def multiprocessors(x: Tensor) -> int:
 
 def shared_memory(x: Tensor) -> int:
     """Bytes that one program may have."""
-    return torch.cuda.get_device_properties(x.device).shared_memory_per_block_optin if x.is_cuda else 1 << 20
+    if not x.is_cuda:
+        return 1 << 20
+    return torch.cuda.get_device_properties(x.device).shared_memory_per_block_optin  # type: ignore[attr-defined]

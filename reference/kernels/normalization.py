@@ -176,9 +176,7 @@ class Norm(torch.autograd.Function):
         share = triton.cdiv(tall, device.multiprocessors(x) * SIDE_BY_SIDE)
         grid = (triton.cdiv(tall, share),)
         parts = torch.empty(2, grid[0], D, dtype=torch.float32, device=x.device)
-        flight = (
-            3 if tiles["ROWS"] * tiles["BD"] * x.element_size() <= 1 << 14 else 1
-        )  # rows, if shared memory has room
+        flight = 3 if tiles["ROWS"] * tiles["BD"] * x.element_size() <= 1 << 14 else 1  # if there is room
         backward[grid](dy.contiguous(), x, weight, mean, inverse, dx, *parts, N, D, share, **ctx.options,
                        STAGES=flight, **tiles)  # fmt: skip
         vectors = torch.empty(2, D, dtype=x.dtype, device=x.device)

@@ -99,7 +99,8 @@ class Rotation(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, dy):
-        return _turned(dy, *ctx.saved_tensors, ctx.interleaved, -1.0), None, None, None
+        positions, theta = ctx.saved_tensors
+        return _turned(dy, positions, theta, ctx.interleaved, -1.0), None, None, None
 
 
 def _turned(x, positions, theta, interleaved, sign):

@@ -1,0 +1,80 @@
+"""The Triton kernels in Triton's interpreter: each in one dtype, and what they refuse."""
+
+import os
+
+import pytest
+import torch
+
+from reference import attention as reference
+from verify.check import check
+
+os.environ["TRITON_INTERPRET"] = "1"  # before Triton is imported, here and in the process of a check
+attention, device, loss, normalization, optimizers, rope = (
+    pytest.importorskip(f"reference.kernels.{name}", reason="the kernels need Triton")
+    for name in ("attention", "device", "loss", "normalization", "optimizers", "rope")
+)
+
+pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # numpy's, at 2^∞ and 0/0 inside the interpreter
+KERNELS = [
+    ("attention.attention", "attention.py:attention", "bfloat16", False),
+    ("attention.grouped_query_attention", "attention.py:attention", "float32", True),
+    ("normalization.rms_norm", "normalization.py:rms_norm", "bfloat16", False),
+    ("normalization.rms_norm", "normalization.py:rms_norm", "bfloat16", True),
+    ("normalization.layer_norm", "normalization.py:layer_norm", "float16", True),
+    ("loss.cross_entropy", "loss.py:cross_entropy", "float16", False),
+    ("loss.cross_entropy", "loss.py:cross_entropy", "bfloat16", True),
+    ("rope.rotate", "rope.py:rotate", "bfloat16", False),
+    ("activations.swiglu", "activations.py:swiglu", "float16", True),
+    ("optimizers.adamw_step", "optimizers.py:adamw_step", "float32", False),
+]
+
+
+@pytest.mark.parametrize(("operation", "kernel", "dtype", "grad"), KERNELS)
+def test_kernel_conforms(operation, kernel, dtype, grad):
+    report = check(f"reference/kernels/{kernel}", operation, dtype, count=6, grad=grad, limit=60.0)
+    assert report.verdict == "conforms", report.why
+
+
+@pytest.mark.parametrize(("T", "S", "window"), [(40, 70, 9), (60, 40, None)])
+def test_attention_over_several_tiles(T, S, window):
+    """Ragged lengths, a window, shared heads, and queries that see nothing, forward and backward."""
+    draw = torch.Generator().manual_seed(T)
+    q, k, v = (torch.randn(1, H, n, 16, generator=draw).requires_grad_() for H, n in ((4, T), (2, S), (2, S)))
+    sees = reference.causal_mask(T, S)
+    if window:
+        sees = sees & sees.flip(0, 1).new_ones(T, S).triu(S - T - window + 1)
+    do = torch.randn(q.shape, generator=draw)
+    found = attention.attention(q, k, v, causal=True, window=window)
+    wanted = reference.grouped_query_attention(*(x.double() for x in (q, k, v)), mask=sees)
+    torch.testing.assert_close(found.double(), wanted, atol=1e-5, rtol=1e-5)
+    ours, theirs = (torch.autograd.grad(y, (q, k, v), do.to(y.dtype)) for y in (found, wanted))
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, atol=2e-5, rtol=1e-5)
+
+
+Q, X, Z = torch.ones(1, 2, 3, 4), torch.ones(3, 8), torch.ones(3, 5)
+REFUSED = {
+    "float64": (lambda: attention.attention(Q.double(), Q.double(), Q.double()), "q: expected float32, bfloat16 or"),
+    "two dtypes": (lambda: attention.attention(Q, Q.half(), Q), "k: expected the dtype of q"),
+    "shared heads": (
+        lambda: attention.attention(Q, Q.repeat(1, 2, 1, 1)[:, :3], Q.repeat(1, 2, 1, 1)[:, :3]),
+        "q: exp",
+    ),
+    "wide heads": (lambda: attention.attention(*[torch.ones(1, 1, 1, 257)] * 3), "K: expected a head dimension up to"),
+    "window": (lambda: attention.attention(Q, Q, Q, window=2), "window: expected causal=True with it"),
+    "no window": (lambda: attention.attention(Q, Q, Q, causal=True, window=0), "window: expected an integer ≥ 1"),
+    "other device": (lambda: device.placed("x", X.to("meta")), "x: expected a tensor on the CPU, since TRITON_"),
+    "weight": (lambda: normalization.rms_norm(X, X[0, :4]), "axis D: expected one size, 8, received 4"),
+    "long rows": (lambda: normalization.rms_norm(torch.ones(1, 40000)), "D: expected rows of at most 32768"),
+    "target": (lambda: loss.cross_entropy(Z, torch.tensor([0, 5, 1])), "target: expected entries from 0 to 4"),
+    "layout": (lambda: rope.rotate(X, torch.arange(3), layout="odd"), "layout: expected one of interleaved, half"),
+    "step": (lambda: optimizers.adamw_step(*[X[0]] * 4, t=0, lr=0.1), "t: expected an integer ≥ 1"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_is_not_supported_is_refused(what):
+    call, message = REFUSED[what]
+    with pytest.raises(ValueError) as refusal:
+        call()
+    assert message in str(refusal.value)
