@@ -117,7 +117,7 @@ def test_a_run_writes_ledger_and_report_and_repeats_itself(tmp_path):
     assert "<script" not in page and "http" not in page.replace("http://www.w3.org/1998/Math/MathML", "")
     for row in one["rows"]:
         assert f'id="{row["id"]}"' in page
-    assert "3 of 3 claims proved" in done.stdout and "\x1b[" not in done.stdout
+    assert "8 of 8 claims proved" in done.stdout and "\x1b[" not in done.stdout
 
 
 def test_the_schema_is_the_documented_one(tmp_path):
