@@ -3,8 +3,8 @@ r"""The unigram model: a text is a row of pieces, each with its own probability,
     P(text) = Σ over segmentations of Π p(piece)
 
 Row v of `pieces` is the symbols of piece v, filled up with −1; `log_p` is its logarithm, in nats, at most 0. These are
-the definitions on tensors. For real text: unigram_model.py encodes, unigram_training.py learns pieces, and
-tokenizer_json.py and unigram_files.py read vocabularies; WordPiece's rule is in unigram_wordpiece.py.
+the definitions on tensors. For real text: unigram_model.py encodes and learns pieces, tokenizer_json.py and
+unigram_files.py read vocabularies; WordPiece's rule is in unigram_wordpiece.py.
 Article papers/unigram.md, derivation derivations/unigram.py, laws verify/unigram.py.
 """
 
