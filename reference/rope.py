@@ -29,11 +29,11 @@ LAYOUTS = ("interleaved", "half")
 
 def rotate(
     x: Float[Tensor, "*B T K"],
-    positions: Num[Tensor, "*B T"],
+    positions: Num[Tensor, "... T"],
     base: float = 10000.0,
     layout: str = "interleaved",
     *,
-    theta: Float[Tensor, "R/2"] | None = None,
+    theta: Float[Tensor, "R"] | None = None,
     factor: float = 1.0,
 ) -> Float[Tensor, "*B T K"]:
     r"""Turn every pair of x by its position times its frequency, counter-clockwise.

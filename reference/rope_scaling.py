@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 RAMPS = ("pairs", "turns")
 
 
-def frequencies(K: int, base: float = 10000.0, dtype=torch.float64, device=None) -> Float[Tensor, "K/2"]:
+def frequencies(K: int, base: float = 10000.0, dtype=torch.float64, device=None) -> Float[Tensor, "{K//2}"]:
     r"""θ_k = base^(−2k/K) for k = 0 … K/2 − 1, in radians a position.
 
     Raises ValueError for an odd K or a base that is not above zero.
@@ -37,7 +37,7 @@ def frequencies(K: int, base: float = 10000.0, dtype=torch.float64, device=None)
     return base ** (-torch.arange(0, K, 2, dtype=dtype, device=device) / K)
 
 
-def interpolated(K: int, scale: float, base: float = 10000.0) -> Float[Tensor, "K/2"]:
+def interpolated(K: int, scale: float, base: float = 10000.0) -> Float[Tensor, "{K//2}"]:
     r"""θ_k / s, float64: position interpolation, which is also called linear. Position s·m is turned as m was.
 
     Raises ValueError for a scale below one, and as `frequencies` does.
@@ -47,7 +47,7 @@ def interpolated(K: int, scale: float, base: float = 10000.0) -> Float[Tensor, "
     return frequencies(K, base) / scale
 
 
-def ntk(K: int, scale: float, base: float = 10000.0) -> Float[Tensor, "K/2"]:
+def ntk(K: int, scale: float, base: float = 10000.0) -> Float[Tensor, "{K//2}"]:
     r"""The frequencies of base · s^(K/(K − 2)), float64: the first pair stays, the last is divided by s.
 
     Raises ValueError for K below 4, a scale below one, and as `frequencies` does.
@@ -58,7 +58,7 @@ def ntk(K: int, scale: float, base: float = 10000.0) -> Float[Tensor, "K/2"]:
     return frequencies(K, base * scale ** (K / (K - 2)))
 
 
-def dynamic_ntk(K: int, scale: float, length: int, trained: int, base: float = 10000.0) -> Float[Tensor, "K/2"]:
+def dynamic_ntk(K: int, scale: float, length: int, trained: int, base: float = 10000.0) -> Float[Tensor, "{K//2}"]:
     r"""`ntk` with 1 + s (length/trained − 1) for s once the text is longer than those trained on, float64.
 
     `length` is what the text has now: with a cache, old keys were turned by other frequencies than new ones will be.
@@ -83,7 +83,7 @@ def yarn(
     ramp: str = "pairs",
     mscale: float = 1.0,
     mscale_all: float = 0.0,
-) -> tuple[Float[Tensor, "K/2"], float]:
+) -> tuple[Float[Tensor, "{K//2}"], float]:
     r"""(frequencies, attention factor) of YaRN: pairs that turn `beta_fast` times in `trained` positions stay, float64.
 
     Those that turn less than `beta_slow` times are divided by s. Between these γ falls from one to zero: linearly in
@@ -123,7 +123,7 @@ def yarn(
 
 def llama3(
     K: int, scale: float = 8.0, trained: int = 8192, base: float = 500000.0, *, low: float = 1.0, high: float = 4.0
-) -> Float[Tensor, "K/2"]:
+) -> Float[Tensor, "{K//2}"]:
     r"""Frequencies of Llama 3.1 and later, float64: what turns `high` times in `trained` positions stays.
 
     Pairs that turn less than `low` times are divided by s; between them γ = (turns − low) / (high − low). That is

@@ -11,6 +11,7 @@ from torch.utils._pytree import tree_leaves
 from verify.boundaries import computed
 from verify.cases import cases, on_the_whole, with_cotangent
 from verify.check import find
+from verify.compare import to_torch
 from verify.contract import UNIT, Contract, contracts
 from verify.judge import pullback
 from verify.rounding import Ball, NoRule, Rounding, Undecided, bounds, interval
@@ -101,7 +102,7 @@ def test_every_reference_and_its_gradient_can_be_bounded(operation):
             for inputs in tried:
                 f, asked = on_the_whole(reference), asked + 1
                 try:
-                    balls, results = bounds(f, inputs, contract), tree_leaves(f(**inputs))
+                    balls, results = bounds(f, inputs, contract), [to_torch(x) for x in tree_leaves(f(**inputs))]
                 except Undecided:
                     undecided += 1
                     continue

@@ -14,16 +14,6 @@ from verify.suite import Operation
 
 SHAPES = [(2, 3, 1, 5, 4), (1, 2, 3, 5, 4), (1, 2, 4, 4, 3), (2, 3, 5, 4, 6)]
 """B H T S K: decoding, a cache, neither, and more queries than keys."""
-KINDS = [
-    ((2, 3, 1, 5, 4), True, (2, 3, 1, 5), None),
-    ((1, 2, 3, 5, 4), True, (), 0.3),
-    ((1, 2, 3, 5, 4), True, (3, 5), None),
-    ((1, 2, 4, 4, 3), False, (), None),
-    ((1, 2, 4, 4, 3), False, (), 0.0),
-    ((2, 3, 5, 4, 6), False, (2, 1, 5, 4), 0.3),
-    ((2, 3, 5, 4, 6), True, (), None),
-]
-"""B H T S K, causal, the mask's shape, the scale: the twin is compiled for each, so there are few."""
 GROUPED = [
     ((2, 6, 3, 1, 5, 4), False, (), None),
     ((1, 6, 2, 3, 5, 4), True, (6, 3, 5), None),
@@ -44,9 +34,13 @@ def queries_and_keys(draw):
 @st.composite
 def qkv(draw):
     """Queries, keys, values; causal or not, with a mask or none, a row of which may be empty."""
-    (B, H, T, S, K), causal, masked, scale = draw(st.sampled_from(KINDS))
+    B, H, T, S, K = draw(st.sampled_from(SHAPES))
     q, k, v = (draw(tensor(B, H, n, K)) for n in (T, S, S))
-    mask = draw(booleans(*masked)) if masked else None
+    masks = [(T, S), (), (T, S), (), (B, 1, T, S), (B, H, T, S)]
+    causal, masked = draw(st.booleans()), draw(st.sampled_from(masks))
+    mask, scale = draw(booleans(*masked)) if masked else None, draw(st.sampled_from([None, 0.3, None, 0.0]))
+    if causal or masked:  # torch's kernel for CPUs turns scale zero into NaN there: true, but no news to anyone
+        scale = scale or None
     return {"q": q, "k": k, "v": v, "causal": causal, "mask": mask, "scale": scale}
 
 

@@ -18,6 +18,8 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_leaves
 
+from verify.compare import to_torch
+
 LARGER: tuple[dict[str, int], ...] = (
     {"T": 9, "S": 9, "N": 12, "B": 3, "D": 11, "V": 11, "F": 11, "P": 11, "K": 10},
     {"T": 17, "S": 35, "D": 37, "V": 35, "F": 37, "P": 37},
@@ -133,5 +135,5 @@ def larger(
             continue
         grown = resized(inputs, axes, wanted, seed + number, sparse=number % 2 == 1)
         with suppress(ValueError):
-            if sum(x.numel() for x in tree_leaves(reference(**grown))) <= MOST:
+            if sum(to_torch(x).numel() for x in tree_leaves(reference(**grown))) <= MOST:
                 yield grown

@@ -185,6 +185,7 @@ def bounds(f: Callable[..., Any], inputs: dict[str, Any], contract: Contract) ->
     moved = {name: mode.input(x) for name, x in tensors.items()}
     with mode:
         results = tree_leaves(f(**{**inputs, **moved}))
+    results = [x if isinstance(x, torch.Tensor) else torch.tensor(x, dtype=torch.float64) for x in results]
     # the reference rounds too, in float64: nothing beside float32, as much again beside float64
     own = 1 + UNIT[torch.float64] / contract.u
     return [Ball(x.detach(), mode.error(x) * (own if x.is_floating_point() else 1)) for x in results]
