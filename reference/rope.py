@@ -29,7 +29,7 @@ LAYOUTS = ("interleaved", "half")
 
 def rotate(
     x: Float[Tensor, "*B T K"],
-    positions: Num[Tensor, "... T"],
+    positions: Num[Tensor, "*P T"],
     base: float = 10000.0,
     layout: str = "interleaved",
     *,
