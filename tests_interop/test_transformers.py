@@ -95,13 +95,13 @@ def test_greedy_tokens_agree(both):
 
 
 def test_a_cache_changes_nothing(both):
+    """Unless old keys were turned by other frequencies."""
     _, ours = both
-    if any(layer.rotation and layer.rotation.kind == "dynamic" for layer in ours.architecture.layers):
-        pytest.skip("old keys were turned by other frequencies")
+    dynamic = any(layer.rotation and layer.rotation.kind == "dynamic" for layer in ours.architecture.layers)
     ids, mask = batch()
     cache = Cache()
     parts = [logits(*ours, ids[:, a:b], mask[:, a:b], cache) for a, b in ((0, 5), (5, 6), (6, 11))]
-    assert distance(torch.cat(parts, 1)[mask], logits(*ours, ids, mask)[mask]) < CLOSE
+    assert (distance(torch.cat(parts, 1)[mask], logits(*ours, ids, mask)[mask]) < CLOSE) == (not dynamic)
 
 
 @pytest.mark.parametrize("name", CASES, ids=lambda name: name.replace(" ", "_"))

@@ -22,7 +22,7 @@ def inside(package: str, *path: str) -> Path:
     """A file of an installed package, without importing it."""
     spec = find_spec(package)
     if spec is None or not spec.submodule_search_locations:
-        pytest.skip(f"{package} is not installed: run `nox -s interop`")
+        pytest.fail(f"{package} is not installed: run `nox -s interop`")
     return Path(spec.submodule_search_locations[0], *path)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import triton
@@ -49,6 +49,5 @@ def multiprocessors(x: Tensor) -> int:
 
 def shared_memory(x: Tensor) -> int:
     """Bytes that one program may have."""
-    if not x.is_cuda:
-        return 1 << 20
-    return torch.cuda.get_device_properties(x.device).shared_memory_per_block_optin  # type: ignore[attr-defined]
+    properties: Any = torch.cuda.get_device_properties(x.device) if x.is_cuda else None  # stubs lack this field
+    return properties.shared_memory_per_block_optin if properties else 1 << 20
