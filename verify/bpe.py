@@ -140,6 +140,13 @@ def order_of_words_is_nothing(train, ids, merges, base, least):
     assert train(other, merges, base, least).tolist() == train(ids, merges, base, least).tolist()
 
 
+def a_text_said_three_times_counts_three_times(train, ids, merges, base, least):
+    """Every count is three times as large, before the merges and after each."""
+    end = torch.tensor([-1])
+    thrice = train(torch.cat([ids, end, ids, end, ids]), merges, base, 3 * least)
+    assert thrice.tolist() == train(ids, merges, base, least).tolist(), "other merges when every word comes three times"
+
+
 def merged_one_by_one(train, ids, merges, base, least):
     """Each merge is the first one of the text that the merges before it leave."""
     found = train(ids, merges, base, least).tolist()
@@ -233,6 +240,7 @@ OPERATIONS = [
             most_frequent_is_first,
             fewer_merges_are_a_beginning,
             order_of_words_is_nothing,
+            a_text_said_three_times_counts_three_times,
             merged_one_by_one,
         ],
         free=(),
