@@ -1,14 +1,11 @@
 """The Triton kernels in Triton's interpreter: each in one dtype, and what they refuse."""
 
-import os
-
 import pytest
 import torch
 
 from reference import attention as reference
 from verify.check import check
 
-os.environ["TRITON_INTERPRET"] = "1"  # before Triton is imported, here and in the process of a check
 attention, device, loss, normalization, optimizers, rope = (
     pytest.importorskip(f"reference.kernels.{name}", reason="the kernels need Triton")
     for name in ("attention", "device", "loss", "normalization", "optimizers", "rope")
