@@ -2,4 +2,5 @@
 
 import os
 
-os.environ["TRITON_INTERPRET"] = "1"  # kernels run on the CPU; Triton reads it once, and PyTorch may import Triton first
+# kernels run on the CPU; Triton reads it once, and PyTorch may import Triton first
+os.environ["TRITON_INTERPRET"] = "1"
