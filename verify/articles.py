@@ -35,6 +35,7 @@ ORDER = {
     "initialization": "where the parameters start",
     "normalization": "what keeps the numbers in range through depth",
     "attention": "which words a word looks at",
+    "transformer": "attention and thought, block upon block",
     "positions": "where a word stands, told by adding",
     "rope": "where a word stands, told by turning",
     "bpe": "a text becomes tokens, by merging what is frequent",

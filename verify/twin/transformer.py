@@ -1,7 +1,7 @@
-"""The transformer by the matrices of its heads: no query, key or value is made, and what is masked is never there.
+"""The transformer by the matrices of its heads: no query, key or value is made, and nothing is masked by −∞.
 
-A head compares tokens by one bilinear form, W_Qᵀ W_K, and moves them by one matrix, W_O W_V. Tokens carry a one behind
-their coordinates, which the biases multiply. A causal token reads a sequence that ends with it.
+A head compares tokens by one bilinear form, W_Qᵀ W_K, and moves their means by one matrix, W_O W_V. Tokens carry a one
+behind their coordinates, which the biases multiply. What a token does not see is not in the sums.
 """
 
 from __future__ import annotations
@@ -23,26 +23,9 @@ def _affine(weight: jax.Array, bias: jax.Array | None) -> jax.Array:
     return jnp.concatenate([weight, column[..., None]], -1)
 
 
-def _shares(score: jax.Array) -> jax.Array:
-    """Shares in proportion to exp of the scores, 1 / Σ_j exp(s_j − s_i)."""
-    return 1.0 / jnp.exp(score[None, :] - score[:, None]).sum(-1)
-
-
-def _heads(x, q, k, v, out, q_bias, k_bias, v_bias, out_bias, causal):
-    """One sequence "T D": every token, head by head."""
-    T, heads, groups, K = x.shape[0], q.shape[0], k.shape[0], q.shape[1]
-    ask, key, value = _affine(q, q_bias), _affine(k, k_bias), _affine(v, v_bias)
-    tokens = _with_one(x)
-    rows = []
-    for t in range(T):
-        read = tokens[: t + 1] if causal else tokens
-        total = jnp.zeros(x.shape[1], x.dtype) if out_bias is None else jnp.asarray(out_bias)
-        for h in range(heads):
-            g = math.floor(h * groups / heads)
-            compares, moves = ask[h].T @ key[g] / K**0.5, out[:, h] @ value[g]
-            total = total + moves @ (_shares(read @ (tokens[t] @ compares)) @ read)
-        rows.append(total)
-    return jnp.stack(rows)
+def _shares(score: jax.Array, seen: jax.Array) -> jax.Array:
+    """Shares of the tokens that are seen, in proportion to exp of their scores: seen_i / Σ_j seen_j exp(s_j − s_i)."""
+    return seen / (jnp.exp(score[..., None, :] - score[..., :, None]) * seen[..., None, :]).sum(-1)
 
 
 def multi_head_attention(
@@ -58,9 +41,21 @@ def multi_head_attention(
     *,
     causal: bool = False,
 ) -> jax.Array:
-    """Σ_h W_O^h W_V^h applied to means of tokens, one sequence, one token and one head at a time."""
-    sequences = [_heads(each, q, k, v, out, q_bias, k_bias, v_bias, out_bias, causal) for each in jnp.asarray(x)]
-    return jnp.stack(sequences)
+    """W_O^h W_V^h applied to means of tokens, one head after another: of shares that W_Qᵀ W_K has found."""
+    x = jnp.asarray(x)
+    T, heads = x.shape[1], q.shape[0]
+    tokens, places = _with_one(x), jnp.arange(T)
+    seen = (places[:, None] >= places[None, :] if causal else jnp.ones((T, T), bool)).astype(x.dtype)
+    readers = jnp.arange(heads) // (heads // k.shape[0])
+    ask, key, value = _affine(q, q_bias), _affine(k, k_bias)[readers], _affine(v, v_bias)[readers]
+
+    def head(total, own):
+        ask, key, value, column = own
+        score = (tokens @ (ask.T @ key) @ tokens.mT) / ask.shape[0] ** 0.5
+        return total + (_shares(score, seen) @ tokens) @ (column @ value).T, None
+
+    start = jnp.zeros_like(x) + (0.0 if out_bias is None else out_bias)
+    return jax.lax.scan(head, start, (ask, key, value, jnp.moveaxis(jnp.asarray(out), 1, 0)))[0]
 
 
 def _gelu(a: jax.Array, approximate: str) -> jax.Array:
@@ -79,16 +74,10 @@ def feed_forward(
     *,
     approximate: str = "tanh",
 ) -> jax.Array:
-    """A sum over hidden units, one after another: each adds its column times what it feels."""
+    """A sum over hidden units: each adds its column times what it feels."""
     x = jnp.asarray(x)
-    tokens, rows = _with_one(x), _affine(up, up_bias)
-
-    def unit(total, own):
-        row, column = own
-        return total + _gelu((tokens * row).sum(-1), approximate)[..., None] * column, None
-
-    start = jnp.zeros_like(x) if down_bias is None else jnp.zeros_like(x) + down_bias
-    return jax.lax.scan(unit, start, (rows, jnp.asarray(down).T))[0]
+    feels = _gelu((_with_one(x)[..., None, :] * _affine(up, up_bias)).sum(-1), approximate)
+    return (feels[..., None, :] * down).sum(-1) + (0.0 if down_bias is None else down_bias)
 
 
 def _normed(x: jax.Array, weight: jax.Array, bias: jax.Array | None, eps: float) -> jax.Array:
@@ -169,16 +158,18 @@ def logits(
     approximate: str = "tanh",
     eps: float = 1e-5,
 ) -> jax.Array:
-    """One-hot codes of symbol and place pick rows of one table that holds both; a symbol's logit is an inner product."""
+    """Codes of symbol and place pick rows of one table that holds both; a symbol's logit is an inner product."""
     V, S, T = embedding.shape[0], positions.shape[0], tokens.shape[1]
     codes = jax.nn.one_hot(tokens, V, dtype=embedding.dtype)
     places = jnp.broadcast_to(jnp.eye(S, dtype=embedding.dtype)[:T], (tokens.shape[0], T, S))
     stream = jnp.concatenate([codes, places], -1) @ jnp.concatenate([embedding, positions])
     weights = (norm1, norm1_bias, q, q_bias, k, k_bias, v, v_bias, out, out_bias,
                norm2, norm2_bias, up, up_bias, down, down_bias)  # fmt: skip
-    for layer in range(q.shape[0]):
-        own = (None if weight is None else weight[layer] for weight in weights)
-        stream = block(stream, *own, norms=norms, approximate=approximate, eps=eps)
+
+    def layer(stream, own):
+        return block(stream, *own, norms=norms, approximate=approximate, eps=eps), None
+
+    stream, _ = jax.lax.scan(layer, stream, weights)  # None is a tree without leaves, and stays None
     if norm is not None:
         stream = _normed(stream, norm, norm_bias, eps)
     rows = embedding if head is None else head
