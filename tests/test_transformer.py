@@ -1,0 +1,311 @@
+"""GPT-2 written, trained and loaded: one function, one gradient; and what it counts, draws and generates."""
+
+import math
+from functools import partial
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from reference import sampling
+from reference.architecture import Architecture, Layer
+from reference.backprop import block_vjp
+from reference.backprop_block import Weights
+from reference.decoder import Decoder, Sizes
+from reference.generate import continued
+from reference.model import logits as of_model
+from reference.sampling_beam import beam_search_with
+from reference.softmax import log_softmax
+from reference.transformer import block, feed_forward, following, generate, init, logits, multi_head_attention
+from reference.transformer_weights import BLOCK, Gpt2, for_decoder, of_decoder, shapes
+
+F64 = torch.float64
+SIZES = Sizes("gpt2", 3, 24, 4, 4, 6, 40, 61, 32)
+IDS = torch.randint(61, (2, 17), generator=torch.Generator().manual_seed(0))
+
+
+def drawn(std=0.3, **sizes):
+    """A model of the decoder's sizes whose every weight matters."""
+    draw = torch.Generator().manual_seed(1)
+    wanted = shapes(**({"V": 61, "S": 32, "D": 24, "H": 4, "L": 3, "F": 40} | sizes))
+    return Gpt2(**{name: std * torch.randn(*shape, generator=draw, dtype=F64) for name, shape in wanted.items()})
+
+
+def trained_form(model, tied=True):
+    """A decoder with these weights."""
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(F64)
+    try:
+        decoder = Decoder(SIZES if tied else Sizes("gpt2", 3, 24, 4, 4, 6, 40, 61, 32, tied=False))
+    finally:
+        torch.set_default_dtype(default)
+    decoder.load_state_dict(for_decoder(model))
+    return decoder
+
+
+def with_slopes(model):
+    """Copies that can be differentiated."""
+    return Gpt2(*(None if part is None else part.detach().clone().requires_grad_() for part in model))
+
+
+def near(ours, theirs):
+    """Equal but for rounding, relative to the largest entry."""
+    assert (ours - theirs).abs().max() <= 1e-12 * theirs.abs().max().clamp(min=1)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_logits_and_every_gradient_are_those_of_the_decoder_that_is_trained(tied):
+    model = with_slopes(drawn(tied=tied))
+    decoder = trained_form(model, tied)
+    z, theirs = logits(IDS, *model), decoder(IDS)
+    near(z, theirs)
+    dz = torch.randn(z.shape, generator=torch.Generator().manual_seed(2), dtype=F64)
+    names, parameters = zip(*decoder.named_parameters(), strict=True)
+    expected = dict(zip(names, torch.autograd.grad(theirs, parameters, dz), strict=True))
+    ours = torch.autograd.grad(z, [part for part in model if part is not None], dz)
+    for mine, other in zip(ours, (x for x in of_decoder(expected, 4) if x is not None), strict=True):
+        near(mine, other)
+
+
+def test_weights_go_to_the_decoder_and_back_unchanged():
+    model = drawn(tied=False)
+    back = of_decoder(for_decoder(model), 4)
+    assert all(torch.equal(a, b) for a, b in zip(model, back, strict=True))
+    tied = drawn()
+    assert torch.equal(of_decoder(dict(trained_form(tied).named_parameters()), 4).embedding, tied.embedding)
+
+
+def loaded_form(model):
+    """The weights and the architecture of reference/model.py."""
+    V, D = model.embedding.shape
+    L, H, K, _ = model.q.shape
+    a = Architecture(
+        "gpt2", D, H, H, K, model.up.shape[1], V, (Layer(K**-0.5),) * L, S=len(model.positions), norm="layer",
+        activation="gelu_tanh", gated=False, qkv_bias=True, out_bias=True, mlp_bias=True, tied=True,
+    )  # fmt: skip
+    found = {"tokens.weight": model.embedding, "positions.weight": model.positions}
+    found |= {"norm.weight": model.norm, "norm.bias": model.norm_bias}
+    theirs = {"norm1": "before1", "norm2": "before2"}
+    for i in range(L):
+        for name in BLOCK:
+            module, kind = (name.removesuffix("_bias"), "bias" if name.endswith("bias") else "weight")
+            part = getattr(model, name)[i]
+            joined = (
+                {"q": part.flatten(0, 1), "k": part.flatten(0, 1), "v": part.flatten(0, 1)} if module in "qkv" else {}
+            )
+            joined |= {"out": part.flatten(1)} if module == "out" and kind == "weight" else {}
+            found[f"blocks.{i}.{theirs.get(module, module)}.{kind}"] = joined.get(module, part)
+    return found, a
+
+
+def test_logits_and_gradients_are_those_of_the_model_that_is_loaded():
+    model = with_slopes(drawn())
+    z, theirs = logits(IDS, *model), of_model(*loaded_form(model), IDS)
+    near(z, theirs)
+    parts = [part for part in model if part is not None]
+    dz = torch.randn(z.shape, generator=torch.Generator().manual_seed(2), dtype=F64)
+    for mine, other in zip(torch.autograd.grad(z, parts, dz), torch.autograd.grad(theirs, parts, dz), strict=True):
+        near(mine, other)
+
+
+@pytest.mark.parametrize(("causal", "approximate"), [(True, "tanh"), (False, "none")])
+def test_a_block_has_the_gradient_that_is_written_by_hand(causal, approximate):
+    one = with_slopes(drawn())
+    weights = [getattr(one, name)[0] for name in BLOCK]
+    x = torch.randn(2, 5, 24, generator=torch.Generator().manual_seed(3), dtype=F64).requires_grad_()
+    dy = torch.randn(2, 5, 24, generator=torch.Generator().manual_seed(4), dtype=F64)
+    flat = [part.flatten(0, 1) if name[0] in "qkv" else part.flatten(1) if name == "out" else part
+            for name, part in zip(BLOCK, weights, strict=True)]  # fmt: skip
+    assert Weights._fields == BLOCK
+    y = block(x, *weights, causal=causal, approximate=approximate, eps=1e-3)
+    ours = torch.autograd.grad(y, [x, *flat], dy, retain_graph=True, allow_unused=True)
+    hand = block_vjp(dy, x.detach(), [w.detach() for w in flat], 4, causal=causal, approximate=approximate, eps=1e-3)
+    near(ours[0], hand[0])
+    leaves = [w.detach().clone().requires_grad_() for w in weights]
+    y = block(x, *leaves, causal=causal, approximate=approximate, eps=1e-3)
+    for mine, by_hand in zip(torch.autograd.grad(y, leaves, dy), hand[1:], strict=True):
+        near(mine, by_hand.reshape(mine.shape))
+
+
+# ---- what is counted
+
+
+@pytest.mark.parametrize(("L", "D", "H", "printed"), [
+    (12, 768, 12, 124_439_808), (24, 1024, 16, 354_823_168), (36, 1280, 20, 774_030_080), (48, 1600, 25, 1_557_611_200),
+])  # fmt: skip
+def test_the_four_sizes_of_gpt2(L, D, H, printed):
+    V, S = 50257, 1024
+    assert sum(map(math.prod, shapes(V, S, D, H, L).values())) == printed
+    assert printed == 12 * L * D**2 + 13 * L * D + (V + S + 2) * D
+
+
+@pytest.mark.parametrize("sizes", [
+    {"V": 7, "S": 5, "D": 6, "H": 3, "L": 2}, {"V": 3, "S": 4, "D": 5, "H": 6, "L": 3, "G": 2, "K": 4, "F": 11},
+    {"V": 9, "S": 2, "D": 4, "H": 2, "L": 1, "G": 1, "tied": False},
+])  # fmt: skip
+def test_what_is_drawn_has_the_shapes_that_are_counted(sizes):
+    model = init(**sizes)
+    found = {name: tuple(part.shape) for name, part in model._asdict().items() if part is not None}
+    assert found == shapes(**sizes)
+    tokens = torch.zeros(1, sizes["S"], dtype=torch.long)
+    assert logits(tokens, *model).shape == (1, sizes["S"], sizes["V"])
+
+
+def counted(run):
+    with FlopCounterMode(display=False) as counter:
+        run()
+    return counter.get_total_flops()
+
+
+def test_operations_are_those_of_the_claim_and_twice_as_many_backward():
+    B, T, V, D, H, G, K, F, L = 2, 17, 61, 24, 4, 2, 5, 40, 3
+    model = with_slopes(drawn(G=G, K=K))
+    matrices = L * (2 * D * H * K + 2 * D * G * K + 2 * D * F)
+    forward = 2 * B * T * (matrices + V * D) + 4 * B * L * H * K * T**2
+    z = []
+    assert counted(lambda: z.append(logits(IDS, *model))) == forward
+    assert counted(lambda: z[0].sum().backward()) == 2 * forward
+
+
+# ---- where it starts
+
+
+def test_weights_start_as_gpt2s():
+    model = init(499, 300, 64, 4, 8, generator=torch.Generator().manual_seed(0))
+    for name, part in model._asdict().items():
+        if name.endswith("bias"):
+            assert not part.any()
+        elif name.startswith("norm"):
+            assert (part == 1).all()
+        elif part is not None:
+            wanted = 0.02 / (math.sqrt(16) if name in ("out", "down") else 1)
+            assert part.std().item() == pytest.approx(wanted, rel=0.03), name
+            assert abs(part.mean().item()) < 4 * wanted / math.sqrt(part.numel())
+    again = init(499, 300, 64, 4, 8, generator=torch.Generator().manual_seed(0))
+    assert all(a is b is None or torch.equal(a, b) for a, b in zip(model, again, strict=True))
+
+
+@pytest.mark.parametrize("scaled", [True, False])
+def test_the_stream_grows_with_depth_unless_what_writes_is_scaled(scaled):
+    """The claim, on drawn models: sixteen times the depth adds sixteen times as much, or as much if it is scaled."""
+
+    def added(L):
+        model = init(11, 64, 32, 4, L, std=0.3, generator=torch.Generator().manual_seed(L))
+        x = start = model.embedding[torch.randint(11, (8, 64), generator=torch.Generator().manual_seed(0))]
+        for i in range(L):
+            own = {name: getattr(model, name)[i] for name in BLOCK}
+            if not scaled:
+                own |= {name: own[name] * math.sqrt(2 * L) for name in ("out", "down")}
+            x = block(x, **own)
+        return (x.square().mean() - start.square().mean()).item()
+
+    ratio = added(32) / added(2)
+    assert 0.6 < ratio < 1.6 if scaled else 10 < ratio < 26, ratio
+
+
+# ---- what comes next
+
+
+def test_greedy_generation_is_that_of_the_cached_model():
+    model = drawn(std=0.5)
+    assert torch.equal(generate(model, IDS, 12), continued(*loaded_form(model), IDS, 12))
+
+
+def test_a_long_text_is_read_from_its_last_positions():
+    model = drawn()
+    long = torch.cat([IDS, IDS, IDS], 1)
+    near(following(model, long), logits(long[:, -32:], *model)[:, -1])
+    assert generate(model, IDS, 40).shape == (2, 40)
+
+
+def test_every_way_to_choose_is_a_choice():
+    model, draw = drawn(std=0.5), torch.Generator().manual_seed(5)
+
+    def gumbel(z, text, keep):
+        return sampling.gumbel_max(keep(z, text), torch.rand(z.shape, generator=draw, dtype=z.dtype))
+
+    keeps = {
+        "temperature": lambda z, _: sampling.temperature(z, 0.7),
+        "top-k": lambda z, _: sampling.top_k(z, 3),
+        "top-p": lambda z, _: sampling.top_p(z, 0.5),
+        "min-p": lambda z, _: sampling.min_p(z, 0.2),
+        "typical": lambda z, _: sampling.typical(z, 0.5),
+        "epsilon": lambda z, _: sampling.epsilon_cutoff(z, 0.01),
+        "eta": lambda z, _: sampling.eta_cutoff(z, 0.01),
+        "repetition": lambda z, text: sampling.repetition_penalty(z, text, 1.3),
+        "presence": lambda z, text: sampling.presence_penalty(z, text, 1.0),
+        "frequency": lambda z, text: sampling.frequency_penalty(z, text, 1.0),
+    }
+    for keep in keeps.values():
+        new = generate(model, IDS, 3, partial(gumbel, keep=keep))
+        assert new.shape == (2, 3) and new.dtype == IDS.dtype and int(new.max()) < 61
+    from_shares = generate(model, IDS, 3, lambda z, _: torch.multinomial(
+        sampling.distribution(z, 0.8, 5, 0.9), 1, generator=draw).squeeze(1))  # fmt: skip
+    assert from_shares.shape == (2, 3)
+    assert len(set(generate(model, IDS[:1], 20, lambda z, text: sampling.greedy(
+        sampling.presence_penalty(z, text, 1e6)))[0].tolist())) == 20, "a penalty sees all of the text"  # fmt: skip
+
+
+def test_a_beam_finds_a_text_as_probable_as_it_says_and_no_less_than_the_greedy_one():
+    model = drawn(std=0.5)
+
+    def told(new):
+        text = torch.cat([IDS[0], new])
+        log_p = log_softmax(logits(text[None], *model))[0, len(IDS[0]) - 1 : -1]
+        return log_p.gather(1, new[:, None]).sum()
+
+    wide = beam_search_with(lambda texts: log_softmax(following(model, texts)), IDS[0], 8, 4, end=60)
+    (best, *_), (score, *_) = wide
+    stop = best.tolist().index(60) + 1 if 60 in best.tolist() else 4
+    near(score, told(best[:stop]))
+    assert score >= told(generate(model, IDS[:1], 4)[0]) - 1e-12
+
+
+# ---- bad input
+
+X = torch.zeros(1, 2, 4, dtype=F64)
+W = torch.zeros(2, 3, 4, dtype=F64)
+OUT = torch.zeros(4, 2, 3, dtype=F64)
+THREE = torch.zeros(3, 3, 4, dtype=F64)
+UP, DOWN = torch.zeros(5, 4, dtype=F64), torch.zeros(4, 5, dtype=F64)
+TINY = init(5, 3, 4, 2, 1)
+BAD = {
+    "width": (lambda: multi_head_attention(X[..., :3], W, W, W, OUT), "axis D: expected one size, 3, received 4"),
+    "heads": (lambda: multi_head_attention(X, W, W, W, OUT[:, :1]), "axis H: expected one size, 2, received 1"),
+    "shared": (lambda: multi_head_attention(X, W, THREE, THREE, OUT), "H a multiple of 3"),
+    "values": (lambda: multi_head_attention(X, W, W, W[:1], OUT), "axis G: expected one size, 2, received 1"),
+    "dtype": (lambda: multi_head_attention(X.float(), W, W, W, OUT), "the dtype of all others, torch.float32"),
+    "no queries": (lambda: multi_head_attention(X, None, W, W, OUT), "q: expected a tensor, received NoneType"),
+    "a bias": (lambda: multi_head_attention(X, W, W, W, OUT, torch.zeros(3, 2).double()), "axis H: expected"),
+    "hidden": (lambda: feed_forward(X, UP, DOWN[:, :4]), "axis F: expected one size, 5, received 4"),
+    "form": (lambda: feed_forward(X, UP, DOWN, approximate="erf"), "approximate: expected"),
+    "a number": (lambda: feed_forward(X[0, 0, 0], UP, DOWN), "x: expected at least one axis"),
+    "norms": (lambda: block(X, *(p[0] for p in TINY[2:18]), norms="both"), "norms: expected one of pre, post"),
+    "a norm": (lambda: block(X, X[0, 0, :3], *(p[0] for p in TINY[3:18])), "axis D: expected one size, 4, received 3"),
+    "symbol": (lambda: logits(torch.tensor([[5]]), *TINY), "tokens: expected entries from 0 to 4"),
+    "text": (lambda: logits(torch.zeros(1, 4).long(), *TINY), "axis T: expected at most the 3 positions"),
+    "no text": (lambda: logits(torch.zeros(1, 0).long(), *TINY), "tokens: expected one token or more"),
+    "one text": (lambda: logits(torch.zeros(2).long(), *TINY), "tokens: expected axes B T"),
+    "float tokens": (lambda: logits(torch.zeros(1, 2), *TINY), "tokens: expected an integer tensor"),
+    "layers": (lambda: logits(torch.zeros(1, 2).long(), *TINY._replace(up=TINY.up.repeat(2, 1, 1))), "axis L"),
+    "head": (lambda: logits(torch.zeros(1, 2).long(), *TINY._replace(head=TINY.embedding[:4])), "axis V"),
+    "length": (lambda: generate(TINY, torch.zeros(1, 2).long(), 0), "length: expected an integer ≥ 1"),
+    "cut": (lambda: init(5, 3, 4, 3, 1), "D: expected a multiple of 3 heads, received 4"),
+    "groups": (lambda: shapes(5, 3, 4, 2, 1, G=4), "H: expected a multiple of 4 key-value heads"),
+    "layer": (lambda: init(5, 3, 4, 2, 0), "L: expected an integer ≥ 1"),
+    "std": (lambda: init(5, 3, 4, 2, 1, std=-1.0), "std: expected a number from 0"),
+    "no form": (lambda: for_decoder(TINY._replace(q_bias=None)), "q_bias: expected a tensor"),
+    "grouped": (lambda: for_decoder(init(5, 3, 4, 2, 1, G=1)), "axis G: expected one size, 2, received 1"),
+    "uncut": (lambda: of_decoder(for_decoder(TINY), 3), "H: expected a divisor of the width 4"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_told(name):
+    call, message = BAD[name]
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_bytes_are_tokens():
+    near(logits(IDS.to(torch.uint8), *drawn()), logits(IDS, *drawn()))
