@@ -8,22 +8,20 @@ the middle of a training too. `python -m bench.mlp --steps 30` does all of it wi
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
-import math
 import sys
-import time
 from collections.abc import Iterator
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import torch
 
 from bench.experiment import report
+from bench.trained import Text, bits
+from bench.trained import trained as kept
 from derivations import mlp as proved
-from reference import corpus, mlp, mlp_training
-from reference.markov import count, encode, log_likelihood
-from reference.mlp_training import Recipe, State, begin, load, save, train, unpacked
+from reference import mlp, mlp_training
+from reference.markov import count, log_likelihood
+from reference.mlp_training import Recipe, State, begin, train, unpacked
 
 LONGEST = 16
 """Symbols of held-out text that are context only: the longest context of any model."""
@@ -44,50 +42,9 @@ OFTEN = 100
 """Occurrences that a symbol needs for a place in the picture of embeddings: rows of rare ones are little trained."""
 
 
-class Text:
-    """The corpus as indices, and the folder in which results wait for a run that goes on."""
-
-    def __init__(self) -> None:
-        seen, held_out = corpus.embedded()
-        self.whole = seen + held_out
-        ids, self.alphabet = encode(self.whole)
-        self.V, self.here, self.there = len(self.alphabet), ids[: len(seen)].long(), ids[len(seen) :].long()
-        code = b"".join(Path(module.__file__ or "").read_bytes() for module in (mlp, mlp_training))
-        self.folder = Path("mlp.partial", hashlib.sha256(code + self.whole.encode()).hexdigest()[:12])
-        self.folder.mkdir(parents=True, exist_ok=True)
-
-
-def bits(nats: torch.Tensor) -> float:
-    return nats.double().mean().item() / math.log(2)
-
-
-class Watch:
-    """A line on stderr every ten seconds, the state on disk every half minute, and the long run's curve."""
-
-    def __init__(self, text: Text, recipe: Recipe, name: str, path: Path, start: int) -> None:
-        self.text, self.recipe, self.name, self.path, self.start = text, recipe, name, path, start
-        self.began = self.told = self.saved = time.monotonic()
-
-    def __call__(self, state: State, nats: float) -> None:
-        now = time.monotonic()
-        if now - self.told > 10:
-            left = (now - self.began) / (state.step - self.start) * (self.recipe.steps - state.step)
-            where = f"step {state.step} of {self.recipe.steps}, {nats / math.log(2):.2f} bits in training"
-            print(f"  {self.name}: {where}, {left:.0f} s left", file=sys.stderr, flush=True)
-            self.told = now
-        if now - self.saved > 30:
-            save(str(self.path), state, self.recipe, self.text.whole)
-            self.saved = now
-
-
 def trained(text: Text, recipe: Recipe, name: str) -> State:
-    """The state after all steps, from the folder if it is there, and from where it was left if not."""
-    path = text.folder / (hashlib.sha256(json.dumps(recipe._asdict()).encode()).hexdigest()[:12] + ".pt")
-    state = load(str(path), recipe, text.whole) if path.exists() else begin(recipe, text.V)
-    if state.step < recipe.steps:
-        state = train(text.here, text.V, recipe, state, Watch(text, recipe, name, path, state.step))
-        save(str(path), state, recipe, text.whole)
-    return state
+    """The state after all steps of a recipe."""
+    return kept(text, recipe, name, partial(begin, recipe, text.V), partial(train, text.here, text.V, recipe))
 
 
 def of_network(text: Text, recipe: Recipe, sweep: str) -> dict[str, Any]:
@@ -134,7 +91,7 @@ def embedding(text: Text, recipe: Recipe) -> dict[str, Any]:
     return {
         "what": "embedding",
         "D": recipe.D,
-        "symbols": "".join(text.alphabet[i] for i in often),
+        "symbols": text.spoken(often),
         "places": [[round(x, 4) for x in place] for place in (centred @ axes.T).tolist()],
         "share": (sizes**2 / (sizes**2).sum())[:2].tolist(),
     }
@@ -145,13 +102,13 @@ def sample(text: Text, recipe: Recipe) -> dict[str, Any]:
     model, draw = unpacked(trained(text, recipe, "long").x, recipe, text.V), torch.Generator().manual_seed(1)
     prompt = text.there[:LONGEST]
     written = {T: mlp.generate(model, prompt, 300, draw, T) for T in (1.0, 0.5)}
-    texts = {str(T): "".join(text.alphabet[i] for i in ids) for T, ids in written.items()}
-    return {"what": "sample", "prompt": "".join(text.alphabet[i] for i in prompt), "texts": texts}
+    texts = {str(T): text.spoken(ids) for T, ids in written.items()}
+    return {"what": "sample", "prompt": text.spoken(prompt), "texts": texts}
 
 
 def rows(steps: int | None = None) -> Iterator[dict[str, Any]]:
     """Everything, as it is done; with `steps`, every training is cut to so many."""
-    text = Text()
+    text = Text("mlp", mlp, mlp_training)
     short, long = (r if steps is None else r._replace(steps=steps) for r in (SHORT, LONG))
     yield from n_grams(text)
     for sweep, choices in SWEEPS.items():

@@ -7,12 +7,9 @@ that was not. The command line is python -m reference.mlp.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import math
-import os
 import sys
-import time
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -22,16 +19,13 @@ from reference.markov import bits_per_character, encode, perplexity
 from reference.mlp import Mlp, generate, init, loss, shapes, surprise, windows
 from reference.optimizers import adamw_step, clip_by_global_norm
 from reference.schedules import cosine
+from reference.training import first, to_the_end
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from jaxtyping import Float, Int
     from torch import Tensor
-
-
-EVERY = 30.0
-"""Seconds from one save to the next."""
 
 
 class Recipe(NamedTuple):
@@ -142,58 +136,6 @@ def train(
     return state
 
 
-def save(path: str, state: State, recipe: Recipe, text: str) -> None:
-    """Write a state, with its recipe and what tells the text apart; a kill at any moment leaves the file whole."""
-    partial = f"{path}.partial"
-    known = {"recipe": recipe._asdict(), "text": hashlib.sha256(text.encode()).hexdigest()}
-    with open(partial, "wb") as file:
-        torch.save({**known, **state._asdict()}, file)
-    os.replace(partial, path)
-
-
-def load(path: str, recipe: Recipe, text: str) -> State:
-    """The state that `save` wrote, read as numbers only: nothing in the file is executed.
-
-    Raises ValueError for a file that is none, of another recipe, or of another text.
-    """
-    try:
-        found = torch.load(path, weights_only=True)
-        begun, of = Recipe(**found["recipe"]), found["text"]
-        state = State(**{name: found[name] for name in State._fields})
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except Exception:  # whatever the file holds, it is not a state
-        raise ValueError(f"{path}: expected a state that was saved in training, it is none") from None
-    for name, ours, theirs in zip(Recipe._fields, recipe, begun, strict=True):
-        if ours != theirs:
-            expect.fail(path, f"a state of the recipe with {name} = {ours}", theirs)
-    if of != hashlib.sha256(text.encode()).hexdigest():
-        raise ValueError(f"{path}: expected a state of this text, it was trained on another")
-    return state
-
-
-class Progress:
-    """Prints twenty lines in all, and saves the state now and then."""
-
-    def __init__(self, recipe: Recipe, text: str, path: str | None, start: int) -> None:
-        self.recipe, self.text, self.path, self.start = recipe, text, path, start
-        self.began = self.saved = time.monotonic()
-        self.sum, self.count = 0.0, 0
-        self.latest: State | None = None
-
-    def __call__(self, state: State, nats: float) -> None:
-        self.latest, self.sum, self.count = state, self.sum + nats, self.count + 1
-        now = time.monotonic()
-        if state.step % max(1, self.recipe.steps // 20) == 0:
-            left = (now - self.began) / (state.step - self.start) * (self.recipe.steps - state.step)
-            bits = self.sum / self.count / math.log(2)
-            print(f"step {state.step:>7,}  {bits:.3f} bits a character in training  {left:4.0f} s left", flush=True)
-            self.sum, self.count = 0.0, 0
-        if self.path and (now - self.saved > EVERY or state.step == self.recipe.steps):
-            save(self.path, state, self.recipe, self.text)
-            self.saved = now
-
-
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """The options; every one of the recipe has its default there."""
     parser = argparse.ArgumentParser(prog="python -m reference.mlp", description=main.__doc__)
@@ -232,28 +174,17 @@ def main(argv: list[str] | None = None) -> int:
         expect.natural("length", options.length)
         if not 0 < options.temperature < math.inf:
             expect.fail("temperature", "a number above 0", options.temperature)
-        state = begin(recipe, V)
-        if options.out and Path(options.out).exists():
-            if not options.resume:
-                expect.fail(options.out, "a file that is not there yet (--resume goes on from one that is)", "one")
-            state = load(options.out, recipe, seen + held_out)
-        elif options.out:
-            save(options.out, state, recipe, seen + held_out)
+        state = first(options.out, options.resume, lambda: begin(recipe, V), recipe, seen + held_out)
         print(f"{len(seen):,} characters, {len(held_out):,} held out; alphabet of {V}; {len(state.x):,} parameters")
-        progress = Progress(recipe, seen + held_out, options.out, state.step)
-        try:
-            state = train(here, V, recipe, state, progress)
-        except KeyboardInterrupt:
-            if options.out and progress.latest:
-                save(options.out, progress.latest, recipe, seen + held_out)
-                print(f"stopped at step {progress.latest.step}: --resume goes on", file=sys.stderr)
-            return 130
+        state = to_the_end(state, partial(train, here, V, recipe), recipe, seen + held_out, options.out)
     except OSError as error:
         print(f"--out {options.out}: cannot be written: {error.strerror}", file=sys.stderr)
         return 2
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return 130
     model = unpacked(state.x, recipe, V)
     for name, part in (("train", here), ("held out", there)):
         logs = -surprise(part, *model).double()

@@ -14,7 +14,8 @@ import torch
 
 from reference import mlp, mlp_training
 from reference.mlp import Mlp, generate, init, logits, loss, surprise, windows
-from reference.mlp_training import Recipe, advance, begin, forgotten, load, main, rate, save, train, unpacked
+from reference.mlp_training import Recipe, State, advance, begin, forgotten, main, rate, train, unpacked
+from reference.training import load, save
 
 ROOT = Path(__file__).parent.parent
 TEXT = "the cat sat on the mat, and the rat ate the cat's hat. " * 12
@@ -163,7 +164,7 @@ def test_killed_and_resumed_is_not_killed(tmp_path):
     with pytest.raises(Killed):
         train(IDS, 7, SMALL, watch=watch)
     save(path, watch.latest, SMALL, TEXT)
-    again = train(IDS, 7, SMALL, load(path, SMALL, TEXT))
+    again = train(IDS, 7, SMALL, load(path, SMALL, TEXT, State))
     for ours, theirs in zip(again, whole, strict=True):
         assert torch.equal(torch.as_tensor(ours), torch.as_tensor(theirs))
     other = train(IDS, 7, SMALL, watch.latest._replace(generator=begin(SMALL, 7).generator))
@@ -179,7 +180,7 @@ def test_a_state_is_numbers_only(tmp_path):
     Executes.folder, path = tmp_path / "made by loading", str(tmp_path / "evil.pt")
     torch.save({"recipe": Executes()}, path)
     with pytest.raises(ValueError, match=r"evil\.pt: expected a state that was saved in training, it is none"):
-        load(path, SMALL, TEXT)
+        load(path, SMALL, TEXT, State)
     assert not Executes.folder.exists()
 
 
@@ -253,7 +254,7 @@ def test_a_stop_is_no_loss(book, tmp_path, monkeypatch, capsys):
 def test_a_kill_is_no_loss(book, tmp_path):
     """SIGKILL in the middle of training, at whatever step: the file is whole, and going on ends in the same numbers."""
     path, steps = tmp_path / "killed.pt", "200"
-    code = "import reference.mlp_training as t, sys; t.EVERY = 0.0; sys.exit(t.main(sys.argv[1:]))"
+    code = "from reference import mlp_training, training; training.EVERY = 0.0; raise SystemExit(mlp_training.main())"
     command = [sys.executable, "-c", code, *book, "--steps", steps, "--out", str(path)]
     env = os.environ | {"OMP_NUM_THREADS": "1"}
     running = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env)

@@ -44,11 +44,26 @@ def test_a_wrong_reference_is_told(monkeypatch):
     """The check can fail: a reference that is a mutant is caught, by law, twin and gradient."""
     import reference.softmax as softmax
 
+    mutants("softmax.softmax")  # they bind the right one when they are imported
     monkeypatch.setattr(softmax, "softmax", lambda z: torch.softmax(z, 0))
     operation = next(o for o in OPERATIONS if o.name == "softmax.softmax")
     found = problems(run(operation, 10))
     assert any("rows_sum_to_one is broken by the reference" in line for line in found)
     assert any("reference and twin disagree" in line for line in found)
+
+
+def test_a_glance_sees_a_wrong_reference_and_says_what_it_did_not_see(monkeypatch):
+    """Laws alone: no twin, no gradients; what only these would tell is neither green nor red."""
+    import reference.softmax as softmax
+    from verify.rows import of_operation
+
+    operation = next(o for o in OPERATIONS if o.name == "softmax.softmax")
+    right = of_operation(operation, 10, quick=True)
+    assert right["status"] == "passed" and right["evidence"][-1]["class"] == "not run"
+    assert "1 mutants that break no law" in right["evidence"][-1]["what"]
+    monkeypatch.setattr(softmax, "softmax", lambda z: torch.softmax(z, 0))
+    wrong = of_operation(operation, 10, quick=True)
+    assert wrong["status"] == "failed" and "rows_sum_to_one is broken by the reference" in wrong["problems"][0]
 
 
 def test_an_argument_changed_in_place_is_told(monkeypatch):

@@ -95,8 +95,11 @@ def topics_table() -> str:
     return "\n".join(rows) + "\n"
 
 
-def regenerated(path: Path) -> str:
-    """The text of a file with everything generated anew. Raises ValueError for an unknown claim or failing code."""
+def regenerated(path: Path, execute: bool = True) -> str:
+    """The text of a file with everything generated anew, what its code prints only if that is to be executed.
+
+    Raises ValueError for an unknown claim or failing code.
+    """
     text, known, names = path.read_text(encoding="utf-8"), {c.id: c for c in claims()}, dict[str, object]()
 
     def fill(match):
@@ -104,7 +107,7 @@ def regenerated(path: Path) -> str:
             raise ValueError(f"{path.name}: no claim is called {match[2]}")
         return match[1] + told(known[match[2]]) + match[3]
 
-    def execute(match):
+    def executed(match):
         printed = io.StringIO()
         try:
             with contextlib.redirect_stdout(printed):
@@ -115,8 +118,8 @@ def regenerated(path: Path) -> str:
         return match[1] + (f"\n```text\n{printed.getvalue()}```\n" if printed.getvalue() else "")
 
     text = CLAIM.sub(fill, text)
-    if path.parent.name == "papers":
-        text = CODE.sub(execute, text)
+    if execute and path.parent.name == "papers":
+        text = CODE.sub(executed, text)
     return TABLE.sub(lambda m: m[1] + topics_table() + m[2], text)
 
 
@@ -129,14 +132,14 @@ def bare_formulas(path: Path):
             yield f"{path.name}: the formula {formula} has no claim and is not called a definition"
 
 
-def problems(pages, write: bool = False) -> list[str]:
+def problems(pages, write: bool = False, execute: bool = True) -> list[str]:
     """What is out of date or names nothing, a sentence each; with `write` the files are brought up to date."""
     found, started_in = [], Path.cwd()
     os.chdir(ROOT)  # code in the articles names files from the root
     try:
         for path in pages:
             try:
-                fresh = regenerated(path)
+                fresh = regenerated(path, execute)
             except ValueError as error:
                 found.append(str(error))
                 continue

@@ -42,15 +42,15 @@ def tree_hash() -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def plan(chosen, count):
+def plan(chosen, count, quick):
     """(id, function that makes the row), in order: the claims, the operations, real input, the articles, the rest."""
     operations = [o for topic in computed(chosen) for o in import_module(f"verify.{topic}").OPERATIONS]
     yield from ((c.id, lambda c=c: rows.of_claim(c)) for c in claims(chosen))
-    yield from ((f"reference.{o.name}", lambda o=o: rows.of_operation(o, count)) for o in operations)
+    yield from ((f"reference.{o.name}", lambda o=o: rows.of_operation(o, count, quick)) for o in operations)
     if "markov" in chosen:
-        yield "markov.trained_table", rows.of_trained_table
+        yield "markov.trained_table", lambda: rows.of_trained_table(quick)
     for article in rows.articles(chosen):
-        yield f"papers.{article.stem}", lambda article=article: rows.of_article(article)
+        yield f"papers.{article.stem}", lambda article=article: rows.of_article(article, quick)
     yield "boundaries", rows.of_the_house
     yield "device.cuda", lambda: rows.of_device(operations)
 
@@ -59,12 +59,12 @@ STEPS: dict = {}
 """The plan of a worker; the process that gathers the rows needs neither torch nor jax."""
 
 
-def _prepare(chosen, count):
+def _prepare(chosen, count, quick):
     """Load everything into a worker, which leaves the other cores to the others."""
     import torch
 
     torch.set_num_threads(1)
-    STEPS.update(plan(chosen, count))
+    STEPS.update(plan(chosen, count, quick))
 
 
 def _identifiers():
@@ -81,18 +81,21 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def build(chosen, count, out: Path, tell):
-    """Make every row, or take it from an interrupted run of the tree; `tell(row, number, total)` shows progress."""
+def build(chosen, count, out: Path, tell, quick=False):
+    """Make every row, or take it from an interrupted run of the tree; `tell(row, number, total)` shows progress.
+
+    A quick run leaves out twins, gradients, training and what articles print, and says so in each row.
+    """
     chosen = list(chosen or topics())
     tree, partial = tree_hash(), out / "ledger.partial.jsonl"
-    run = {"tree": tree, "topics": chosen, "examples": count}
+    run = {"tree": tree, "topics": chosen, "examples": count, "quick": quick}
     kept = _kept(partial, run)
     with partial.open("w", encoding="utf-8") as file:
         for line in (run, *kept.values()):  # at once, so that stopping again loses nothing
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
         file.flush()
         order, found = list[str](), dict[str, dict]()
-        for row in _gathered(chosen, count, kept, order):
+        for row in _gathered((chosen, count, quick), kept, order):
             if row["id"] not in kept:
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
                 file.flush()
@@ -107,10 +110,10 @@ def build(chosen, count, out: Path, tell):
     return ledger
 
 
-def _gathered(chosen, count, kept, order):
+def _gathered(asked, kept, order):
     """Every row, the kept ones first, then the others as the workers finish them; `order` receives all ids first."""
     spawn = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
-    pool = ProcessPoolExecutor(cores(), spawn, initializer=_prepare, initargs=(chosen, count))
+    pool = ProcessPoolExecutor(cores(), spawn, initializer=_prepare, initargs=asked)
     heard = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the workers inherit that: an interrupt is ours alone
     try:
         first = pool.submit(_identifiers)
