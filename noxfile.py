@@ -62,8 +62,11 @@ def papers(session):
 
 @nox.session
 def bench(session):
-    """Measure a topic (-- TOPIC --svg FILE); without one attention's cost, and timings beside peers in one run."""
-    interpreter = python(session, "full")
+    """Measure a topic (-- TOPIC --svg FILE); without one attention's cost, and timings beside peers in one run.
+
+    The transformer's peer is `transformers`, which only the environment of interop has.
+    """
+    interpreter = python(session, *(("interop", "files") if session.posargs[:1] == ["transformer"] else ("full",)))
     session.run(interpreter, "-m", "bench", *(session.posargs or ["attention"]), env=QUIET)
     if not session.posargs:
         session.run(interpreter, "-m", "pytest", "bench", "--benchmark-enable", "--benchmark-only", env=QUIET)
