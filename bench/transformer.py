@@ -2,8 +2,9 @@ r"""GPT-2 on the characters of a text, beside n-grams: python -m bench transform
 
 One training of about half an hour on two cores, small ones that differ from each other in one number, what the heads
 of the trained model look at, and the time of a step beside `transformers`, where that is installed (under nox it is).
-All bits are means over the same held-out symbols. What is done is kept in the folder transformer.partial: a run that
-was interrupted goes on, in the middle of a training too. `python -m bench.transformer --steps 20` is a quick look.
+All bits are means over the same held-out symbols (of n-grams with longer contexts, over a few less). What is done is
+kept in the folder transformer.partial: a run that was interrupted goes on, in the middle of a training too.
+`python -m bench.transformer --steps 20` is a quick look.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from reference.markov_smoothing import text_log_likelihood
 from reference.transformer_training import Model, Recipe, State, begin, build, generate, surprise, train
 
 LONGEST = 16
-"""Symbols of held-out text that are context only: the longest context of any n-gram."""
+"""Symbols of held-out text that are context only; n-grams that need more are judged on a few symbols less."""
 LONG = Recipe()
 SHORT = Recipe(L=2, H=4, K=16, T=64, dropout=0.0, steps=600, warmup=50)
 SWEEPS: dict[str, list[dict[str, Any]]] = {
@@ -40,7 +41,7 @@ SWEEPS: dict[str, list[dict[str, Any]]] = {
     "without": [{"without": part} for part in ("", "positions", "attention", "feed-forward")],
     "optimizer": [{"matrix_lr": rate} for rate in (0.0, 0.01)],
 }
-ORDERS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16)
+ORDERS = (1, 2, 3, 4, 5, 6, 8, 12, 16, 24, 32)
 PROMPT = 16
 """Symbols of held-out text that samples begin with."""
 EACH = 200
@@ -70,9 +71,9 @@ class Curve:
 def trained(text: Text, recipe: Recipe, name: str, curve: bool = False) -> tuple[Model, State]:
     """The network and its state after all steps of a recipe."""
     model = build(recipe, text.V)
-    watch = {"also": Curve(text, recipe, model)} if curve else {}
+    watch = Curve(text, recipe, model) if curve else lambda state, nats: None
     ways = partial(begin, recipe, model), partial(train, text.here, recipe, model)
-    return model, kept(text, recipe, name, *ways, **watch)
+    return model, kept(text, recipe, name, *ways, watch)
 
 
 def parameters(recipe: Recipe, V: int) -> int:
@@ -80,8 +81,9 @@ def parameters(recipe: Recipe, V: int) -> int:
     from derivations import transformer as proved
 
     D = recipe.H * recipe.K
-    sizes = {"L": recipe.L, "D": D, "F": recipe.ratio * D, "V": V, "S": recipe.T, "H": recipe.H, "K": recipe.K}
-    return int(proved.PARAMETERS.subs({s: sizes[s.name] for s in proved.PARAMETERS.free_symbols}))
+    sizes = {"L": recipe.L, "D": D, "F": recipe.ratio * D, "V": V, "S": recipe.T, "G": recipe.H, "K": recipe.K}
+    count = proved.closed(proved.G, 1)
+    return int(count.subs({symbol: sizes[str(symbol)] for symbol in count.free_symbols}))
 
 
 def of_network(text: Text, recipe: Recipe, sweep: str) -> dict[str, Any]:
@@ -92,7 +94,9 @@ def of_network(text: Text, recipe: Recipe, sweep: str) -> dict[str, Any]:
     predicted = parameters(recipe, text.V)
     held_out = bits(surprise(text.there, model, state.x)[LONGEST - 1 :])
     seen = bits(surprise(text.here[: len(text.there)], model, state.x)[LONGEST - 1 :])
-    found = {"what": "network", "sweep": sweep, **recipe._asdict(), "predicted": predicted, "measured": len(state.x),
+    of = {"F" if name == "ratio" else name: value for name, value in recipe._asdict().items()}
+    of["F"] *= recipe.H * recipe.K
+    found = {"what": "network", "sweep": sweep, **of, "predicted": predicted, "measured": len(state.x),
              "ratio": len(state.x) / predicted, "train": seen, "held out": held_out}  # fmt: skip
     if long:
         points = Curve(text, recipe, model).points
@@ -105,7 +109,7 @@ def n_grams(text: Text) -> Iterator[dict[str, Any]]:
     """Kneser and Ney's model of every order."""
     for order in ORDERS:
         nats = -text_log_likelihood(kneser_ney(text.here, order, text.V), text.there)
-        yield {"what": "n-gram", "order": order, "held out": bits(nats[LONGEST - order :])}
+        yield {"what": "n-gram", "order": order, "held out": bits(nats[max(LONGEST - order, 0) :])}
 
 
 @torch.no_grad()
@@ -118,7 +122,7 @@ def weights(text: Text, recipe: Recipe, model: Model, state: State) -> list[torc
         hidden = torch.ones(out.shape[1], out.shape[1], dtype=torch.bool).triu(1)
         found.append(((q @ k.mT) * recipe.K**-0.5).masked_fill(hidden, -math.inf).softmax(-1))
 
-    hooks = [block.qkv.register_forward_hook(keep) for block in model.network.blocks]
+    hooks = [layer.register_forward_hook(keep) for name, layer in model.network.named_modules() if "qkv" in name]
     windows = text.there[: len(text.there) // recipe.T * recipe.T].view(-1, recipe.T)[:64]
     model.network.eval()
     torch.func.functional_call(model.network, model.parts(state.x), (windows,))
@@ -176,7 +180,7 @@ def told(row: dict[str, Any]) -> str:
     if row["what"] == "n-gram":
         return f"Kneser–Ney      order {row['order']:<54}{row['held out']:>8.3f} held out"
     if row["what"] == "network":
-        sizes = ", ".join(f"{n} {row[n]}" for n in ("L", "H", "K", "ratio", "T"))
+        sizes = ", ".join(f"{n} {row[n]}" for n in "LHKFT")
         also = f" without {row['without']}" * bool(row["without"]) + ", AdamW" * (not row["matrix_lr"])
         count = f"{row['measured']:,} parameters, {row['ratio']:.4f} of the predicted"
         bits = f"{row['train']:>8.3f} in training {row['held out']:>8.3f} held out"

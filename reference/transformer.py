@@ -10,6 +10,7 @@ Article papers/transformer.md, derivations derivations/transformer.py, laws veri
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import torch
@@ -238,3 +239,12 @@ def _agree(x, letters: str, axes=None, **weights) -> None:
             expect.fail(name, f"the dtype of all others, {x.dtype}", part.dtype)
         for letter, size in expect.axes(name, part, letters if name == "x" else axes[name]).items():
             expect.agree(**{letter: (sizes.setdefault(letter, size), size)})
+
+
+if __name__ == "__main__":
+    from reference.transformer_command import main
+
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)
