@@ -80,7 +80,7 @@ def total(weight1, weight2):
     },
 )
 def merge_is_associative(join=mean, add=total, of=exp, other=lambda m: m, back=exp):
-    """Parts (o, lse) may be merged in any grouping and any order; a part of no keys, of weight zero, changes nothing."""
+    """Parts (o, lse) may be merged in any grouping and order; a part of no keys, of weight zero, changes nothing."""
 
     def merged(one, two, m):
         """Output and e^lse of both, from weights shifted by m, whatever that is."""
@@ -159,7 +159,7 @@ def blocks_give_exact_attention(
         ),
         equal(
             exponentials(n, m, value) / divisor(last),
-            eq(exponentials(n, 0, value) / exponentials(n, 0), "the last maximum is in both: softmax over all keys seen"),
+            eq(exponentials(n, 0, value) / exponentials(n, 0), "the maximum is in both: softmax over all keys seen"),
         ),
     )  # fmt: skip
 
@@ -185,9 +185,10 @@ def inside():
 @claim(
     source="dao2022flashattention, appendix B.2; dao2023flashattention2, §3.1.1",
     code="reference.flash.flash_attention_vjp",
-    computes="part=1; s, g, v, K = s[:n], g[:d], v[:n, :d], max(n, d); "
+    computes="part=1; K = max(n, d); "
     "wide = lambda x: torch.cat([x, x.new_zeros(len(x), K)], -1)[None, None, :, :K]; "
-    "flash_attention_vjp(wide(g[None]), wide(s[None]), wide(torch.eye(n).double()), wide(v), scale=1.0)[0][0, 0, 0, k]",
+    "flash_attention_vjp(wide(g[None, :d]), wide(s[None, :n]), wide(torch.eye(n).double()), wide(v[:n, :d]), scale=1.0)"
+    "[0][0, 0, 0, k]",
     for_all={k: n, r: d},
     mistakes={
         "D is the sum of what comes back, unweighted": {"D": lambda: Sum(arrives(j), (j, 1, n))},
