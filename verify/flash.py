@@ -1,0 +1,334 @@
+"""Laws of the online softmax, of merged parts, and of attention in tiles; of its way back: verify/flash_backward.py."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from hypothesis import strategies as st
+
+from reference.flash import merge as merged
+from verify import flash_backward
+from verify.attention import SHAPES
+from verify.compare import close
+from verify.inputs import tensor
+from verify.softmax import (
+    BY_HAND,
+    equal_logits_count_themselves,
+    logits,
+    stays_near_the_largest,
+)
+from verify.suite import Operation
+
+TILES = [(2, 3), (3, 2), (5, 4), (64, 64)]
+"""Queries and keys of a tile: ragged at most of the shapes, or larger than all."""
+
+
+@st.composite
+def in_blocks(draw):
+    """Logits as for the softmax, and the size of a block."""
+    return {**draw(logits()), "block": draw(st.sampled_from([2, 1, 3, 64]))}
+
+
+@st.composite
+def parts(draw):
+    """Two outputs and their log-sum-exps, of which some are −∞."""
+    shape = draw(st.sampled_from([(3, 2), (2, 3, 5), (4,)]))
+    scale, holes = draw(st.sampled_from([1.0, 0.25, 200.0])), draw(st.booleans())
+    lse1, lse2 = (draw(tensor(*shape[:-1], scale=scale, holes=holes)) for _ in range(2))
+    return {"o1": draw(tensor(*shape)), "lse1": lse1, "o2": draw(tensor(*shape)), "lse2": lse2}
+
+
+@st.composite
+def qkv(draw):
+    """Queries, keys and values; causal or not, in tiles of several sizes."""
+    B, H, T, S, K = draw(st.sampled_from(SHAPES))
+    q, k, v = (draw(tensor(B, H, n, K)) for n in (T, S, S))
+    block_q, block_k = draw(st.sampled_from(TILES))
+    scale, causal = draw(st.sampled_from([None, 0.3])), draw(st.booleans())
+    return {"q": q, "k": k, "v": v, "causal": causal, "scale": scale, "block_q": block_q, "block_k": block_k}
+
+
+def of_its_weights(law):
+    """A law of the softmax, for the first result."""
+
+    def checked(online_softmax, z, block):
+        law(lambda z: online_softmax(z, block)[0], z)
+
+    checked.__name__, checked.__doc__ = law.__name__, law.__doc__
+    return checked
+
+
+def of_its_sum(law):
+    """A law of the log-sum-exp, for the second result."""
+
+    def checked(online_softmax, z, block):
+        law(lambda z: online_softmax(z, block)[1], z)
+
+    checked.__name__, checked.__doc__ = law.__name__, law.__doc__
+    return checked
+
+
+def weights_by_hand_in_any_blocks(online_softmax, z, block):
+    """Logits 0, ln 2, ln 3, in any order and in blocks of one, are weighted 1 : 2 : 3, and sum to ln 6."""
+    for size in (1, 2, 3, block):
+        weights, total = online_softmax(BY_HAND, size)
+        close(weights, torch.tensor([[1, 2, 3], [3, 1, 2]]).double() / 6)
+        close(total, math.log(6))
+
+
+def both_results_belong_together(online_softmax, z, block):
+    """The weights are e^(z − lse), and sum to one unless nothing is possible."""
+    weights, total = online_softmax(z, block)
+    some = total.isfinite()
+    close(weights.sum(-1), some.double())
+    close(weights, torch.exp(z - torch.where(some, total, 0)[..., None]), scale=1)
+
+
+def later_is_larger(online_softmax, z, block):
+    """Logits that rise by a thousand from block to block do not overflow: the last one has all the weight."""
+    steep = torch.arange(z.shape[-1]).double() * 1000 + torch.zeros_like(z[..., :1]).nan_to_num(0, 0, 0)
+    weights, total = online_softmax(steep, block)
+    close(weights, (torch.arange(z.shape[-1]) == z.shape[-1] - 1).double().expand_as(steep))
+    close(total, steep[..., -1])
+
+
+def blocks_are_nothing(online_softmax, z, block):
+    """Blocks of one number, or one block, give the same."""
+    for size in (1, z.shape[-1]):
+        for ours, theirs in zip(online_softmax(z, size), online_softmax(z, block), strict=True):
+            close(ours, theirs, scale=1)
+
+
+def infinite_logit_leaves_no_distribution(online_softmax, z, block):
+    """+∞ against anything is undefined: its row is NaN, and its sum +∞; the others are as they were."""
+    infinite = torch.cat([torch.full_like(z[..., :1], math.inf), z[..., 1:]], -1)
+    both = online_softmax(torch.stack([infinite, z]), block)
+    close(both[0][0], torch.full_like(z, math.nan))
+    close(both[1][0], torch.full_like(z[..., 0], math.inf))
+    for ours, alone in zip(both, online_softmax(z, block), strict=True):
+        close(ours[1], alone)
+
+
+def weights_add_up(merge, o1, lse1, o2, lse2):
+    """What is merged weighs log(e^a + e^b); the output times its weight is the sum of both."""
+    out, lse = merge(o1, lse1, o2, lse2)
+    close(lse, torch.logaddexp(lse1, lse2))
+    weigh = [torch.exp(x - lse)[..., None].nan_to_num(0) for x in (lse1, lse2)]
+    close(out, weigh[0] * o1 + weigh[1] * o2, scale=1)
+
+
+def order_is_nothing(merge, o1, lse1, o2, lse2):
+    """The parts may change places."""
+    for ours, theirs in zip(merge(o2, lse2, o1, lse1), merge(o1, lse1, o2, lse2), strict=True):
+        close(ours, theirs, scale=1)
+
+
+def grouping_is_nothing(merge, o1, lse1, o2, lse2):
+    """Of three parts the first two may be merged first, or the last two."""
+    third = (o1.flip(0) - 1, lse2.roll(1) - 0.5)
+    left = merge(*merge(o1, lse1, o2, lse2), *third)
+    right = merge(o1, lse1, *merge(o2, lse2, *third))
+    for ours, theirs in zip(left, right, strict=True):
+        close(ours, theirs, scale=1)
+
+
+def nothing_changes_nothing(merge, o1, lse1, o2, lse2):
+    """A part of no keys is not heard, were its output NaN; two of them are a part of no keys, with output zero."""
+    none, silent = torch.full_like(lse1, -math.inf), torch.full_like(o1, math.nan)
+    for found in (merge(o1, lse1, silent, none), merge(silent, none, o1, lse1)):
+        close(found[0], torch.where((lse1 == -math.inf)[..., None], 0, o1))
+        close(found[1], lse1)
+    out, lse = merge(silent, none, o2, none)
+    close(out, torch.zeros_like(o1))
+    close(lse, none)
+
+
+def common_weight_moves_along(merge, o1, lse1, o2, lse2):
+    """A thousand added to both log-sum-exps is added to theirs, and the output stays."""
+    out, lse = merge(o1, lse1 + 1000, o2, lse2 + 1000)
+    close(out, merge(o1, lse1, o2, lse2)[0], scale=1)
+    close(lse - 1000, merge(o1, lse1, o2, lse2)[1], scale=1000)
+
+
+def three_to_one_by_hand(merge, o1, lse1, o2, lse2):
+    """Weights 3 and 1 average 2 and 6 to 3, and weigh ln 4."""
+    out, lse = merge(
+        torch.full_like(o1, 2), torch.full_like(lse1, math.log(3)), torch.full_like(o2, 6), torch.zeros_like(lse2)
+    )
+    close(out, 3.0)
+    close(lse, math.log(4))
+
+
+def sees(q, k, causal):
+    """How many keys each query sees."""
+    T, S = q.shape[-2], k.shape[-2]
+    return (torch.arange(T) + 1 + S - T).clamp(min=0) if causal else torch.full((T,), S)
+
+
+def zero_query_averages_what_it_sees(attend, q, k, v, causal, **options):
+    """Of n equal scores, all zero, the log-sum-exp is ln n, and the output the mean of n values; of none, −∞ and zero."""
+    n = sees(q, k, causal)
+    out, lse = attend(torch.zeros_like(q), k, v, causal=causal, **options)
+    first = v.cumsum(-2)[..., (n - 1).clamp(min=0), :] / n.clamp(min=1)[:, None]
+    close(out, torch.where((n > 0)[:, None], first, 0), scale=1)
+    close(lse, n.double().log().expand_as(lse))
+
+
+def rising_scores_by_hand(attend, q, k, v, causal, scale, **options):
+    """Scores ln 1, ln 2 … weigh keys 1 : 2 : …, in this order and the other: the maximum moves, or stands."""
+    T, S, K = *q.shape[-2:-1], *k.shape[-2:]
+    one = torch.zeros_like(q)
+    one[..., 0] = 1
+    for numbers in (torch.arange(1.0, S + 1), torch.arange(float(S), 0, -1)):
+        keys = torch.zeros_like(k)
+        keys[..., 0] = numbers.double().log()
+        out, lse = attend(one, keys, v, scale=1.0, **options)
+        weights = numbers.double() / (S * (S + 1) / 2)
+        close(out, (weights[:, None] * v).sum(-2, keepdim=True).expand_as(out), scale=1)
+        close(lse, math.log(S * (S + 1) / 2))
+
+
+def steep_scores_choose(attend, q, k, v, causal, scale, **options):
+    """Scores that rise by a thousand from key to key do not overflow: the last key has all the weight."""
+    keys = torch.arange(k.shape[-2]).double()[:, None].expand_as(k) * 1000
+    one = torch.full_like(q, 1 / q.shape[-1])
+    out, lse = attend(one, keys.clone(), v, scale=1.0, **options)
+    close(out, v[..., -1:, :].expand_as(q), scale=1)
+    close(lse, 1000.0 * (k.shape[-2] - 1))
+
+
+def tiles_are_nothing(attend, q, k, v, causal, scale, block_q, block_k):
+    """Tiles of any size give the same: of one query or one key, and larger than all there is."""
+    plain = attend(q, k, v, causal=causal, scale=scale, block_q=block_q, block_k=block_k)
+    for rows, columns in ((1, 2), (2, 1), (100, 100)):
+        other = attend(q, k, v, causal=causal, scale=scale, block_q=rows, block_k=columns)
+        for ours, theirs in zip(other, plain, strict=True):
+            close(ours, theirs, scale=1)
+
+
+def halves_merge(attend, q, k, v, causal, scale, **options):
+    """Attention over some keys and that over the others, merged, is attention over all."""
+    cut = k.shape[-2] // 2 or 1
+    whole = attend(q, k, v, scale=scale, **options)
+    if cut < k.shape[-2]:
+        both = [attend(q, k[..., part, :], v[..., part, :], scale=scale, **options)
+                for part in (slice(cut), slice(cut, None))]  # fmt: skip
+        for ours, theirs in zip(merged(*both[0], *both[1]), whole, strict=True):
+            close(theirs, ours, scale=1)
+
+
+def last_query_sees_everything(attend, q, k, v, causal, **options):
+    """For the last query the causal mask masks nothing, whatever T and S."""
+    masked, plain = (attend(q, k, v, causal=flag, **options) for flag in (True, False))
+    close(masked[0][..., -1, :], plain[0][..., -1, :], scale=1)
+    close(masked[1][..., -1], plain[1][..., -1], scale=1)
+
+
+def queries_stand_alone(attend, q, k, v, causal, **options):
+    """With a cache the last query of T gives what it gives alone, and so does each one over the keys that it sees."""
+    out, lse = attend(q, k, v, causal=True, **options)
+    for t, n in enumerate(sees(q, k, True).tolist()):
+        if n:
+            alone = attend(q[..., t : t + 1, :], k[..., :n, :], v[..., :n, :], causal=True, **options)
+            close(out[..., t : t + 1, :], alone[0], scale=1)
+            close(lse[..., t : t + 1], alone[1], scale=1)
+
+
+def hidden_is_never_read(attend, q, k, v, causal, **options):
+    """Under the causal mask NaN in the last key and value reaches the last query alone."""
+    k2, v2 = k.clone(), v.clone()
+    k2[..., -1, :] = v2[..., -1, :] = torch.nan
+    for ours, theirs, axis in zip(
+        attend(q, k2, v2, causal=True, **options), attend(q, k, v, causal=True, **options), (-2, -1), strict=True
+    ):
+        rows = q.shape[-2] - 1
+        close(ours.narrow(axis, 0, rows), theirs.narrow(axis, 0, rows), scale=1)
+        assert ours.narrow(axis, rows, 1).isnan().all(), "the last query does not see the last key"
+
+
+def common_key_shifts_the_logarithm(attend, q, k, v, causal, scale, **options):
+    """A vector added to all keys adds its score to the log-sum-exp, and leaves the output."""
+    factor = q.shape[-1] ** -0.5 if scale is None else scale
+    moved, plain = (attend(q, keys, v, causal=causal, scale=scale, **options) for keys in (k + 500, k))
+    close(moved[0], plain[0], scale=1)
+    close(moved[1], plain[1] + 500 * q.sum(-1) * factor, scale=1)
+
+
+def base_two(attend, q, k, v, **options):
+    """Kernels that exponentiate to base two may keep their logarithms in it."""
+    out, lse = attend(q, k, v, **options)
+    return out, lse / math.log(2)
+
+
+def nothing_is_infinitely_much(attend, q, k, v, **options):
+    """Of a query that sees no key the log-sum-exp is +∞, so that e^(s − lse) is zero without more ado."""
+    out, lse = attend(q, k, v, **options)
+    return out, torch.where(lse == -math.inf, math.inf, lse)
+
+
+def top_left(attend, q, k, v, *, causal=False, **options):
+    """Query i may see key j ≤ i: the queries are the first of the sequence, not the last."""
+    n = min(q.shape[-2], k.shape[-2])
+    if not causal or q.shape[-2] == k.shape[-2]:
+        return attend(q, k, v, causal=causal, **options)
+    early = attend(q[..., :n, :], k[..., :n, :], v[..., :n, :], causal=True, **options)
+    if q.shape[-2] == n:
+        return early
+    late = attend(q[..., n:, :], k, v, **options)
+    return torch.cat([early[0], late[0]], -2), torch.cat([early[1], late[1]], -1)
+
+
+OPERATIONS = [
+    Operation(
+        "flash.online_softmax",
+        inputs=in_blocks(),
+        laws=[
+            weights_by_hand_in_any_blocks,
+            both_results_belong_together,
+            later_is_larger,
+            blocks_are_nothing,
+            infinite_logit_leaves_no_distribution,
+            of_its_sum(stays_near_the_largest),
+            of_its_sum(equal_logits_count_themselves),
+        ],
+        gradients=("z",),
+    ),
+    Operation(
+        "flash.merge",
+        inputs=parts(),
+        laws=[
+            weights_add_up,
+            order_is_nothing,
+            grouping_is_nothing,
+            nothing_changes_nothing,
+            common_weight_moves_along,
+            three_to_one_by_hand,
+        ],
+        gradients=("o1", "o2"),
+        unit=1,
+    ),
+    Operation(
+        "flash.flash_attention",
+        inputs=qkv(),
+        laws=[
+            zero_query_averages_what_it_sees,
+            rising_scores_by_hand,
+            steep_scores_choose,
+            tiles_are_nothing,
+            halves_merge,
+            last_query_sees_everything,
+            queries_stand_alone,
+            hidden_is_never_read,
+            common_key_shifts_the_logarithm,
+        ],
+        gradients=("q", "k", "v"),
+        conventions={
+            "the causal mask aligned top-left": top_left,
+            "the log-sum-exp to base two": base_two,
+            "+∞ for the log-sum-exp of no key": nothing_is_infinitely_much,
+        },
+        unit=1,
+    ),
+    *flash_backward.OPERATIONS,
+]
