@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 
 def _normalised(z):
-    """Weights and log Σ exp of the last axis by a sort: the largest comes out last, and the sum begins with the least."""
+    """Weights and log Σ exp of the last axis by a sort: the largest comes last, and the sum begins with the least."""
     ordered = jnp.sort(z, axis=-1)
     peak = jax.lax.stop_gradient(ordered[..., -1:])
     peak = jnp.where(jnp.isinf(peak), 0.0, peak)
