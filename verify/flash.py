@@ -20,12 +20,11 @@ from verify.softmax import (
 from verify.suite import Operation
 
 CASES = [
-    ((2, 3, 1, 5, 4), (2, 3), None),
-    ((1, 2, 3, 7, 4), (2, 3), 0.3),
+    ((2, 3, 1, 5, 4), (64, 64), None),
+    ((1, 2, 3, 19, 4), (16, 16), 0.3),
     ((1, 2, 4, 4, 3), (64, 64), None),
-    ((1, 3, 5, 5, 2), (3, 2), None),
-    ((2, 1, 6, 4, 3), (2, 3), None),
-    ((2, 3, 6, 5, 4), (4, 2), 0.3),
+    ((1, 3, 17, 17, 2), (16, 16), None),
+    ((2, 1, 13, 4, 3), (8, 16), None),
 ]
 """B H T S K, queries and keys of a tile, the scale: decoding, a cache, and more queries than keys; tiles end ragged."""
 
@@ -177,10 +176,11 @@ def rising_scores_by_hand(attend, q, k, v, causal, scale, **options):
     for numbers in (torch.arange(1.0, S + 1), torch.arange(float(S), 0, -1)):
         keys = torch.zeros_like(k)
         keys[..., 0] = numbers.double().log()
-        out, lse = attend(one, keys, v, scale=1.0, **options)
         weights = numbers.double() / (S * (S + 1) / 2)
-        close(out, (weights[:, None] * v).sum(-2, keepdim=True).expand_as(out), scale=1)
-        close(lse, math.log(S * (S + 1) / 2))
+        for tiles in (options, {"block_q": 9, "block_k": 2}):
+            out, lse = attend(one, keys, v, scale=1.0, **tiles)
+            close(out, (weights[:, None] * v).sum(-2, keepdim=True).expand_as(out), scale=1)
+            close(lse, math.log(S * (S + 1) / 2))
 
 
 def steep_scores_choose(attend, q, k, v, causal, scale, **options):
@@ -193,9 +193,9 @@ def steep_scores_choose(attend, q, k, v, causal, scale, **options):
 
 
 def tiles_are_nothing(attend, q, k, v, causal, scale, block_q, block_k):
-    """Tiles of any size give the same: of one query and two keys, and larger than all there is."""
+    """Tiles of any size give the same: of four queries and three keys, and larger than all there is."""
     plain = attend(q, k, v, causal=causal, scale=scale, block_q=block_q, block_k=block_k)
-    for rows, columns in ((1, 2), (100, 100)):
+    for rows, columns in ((4, 3), (100, 100)):
         other = attend(q, k, v, causal=causal, scale=scale, block_q=rows, block_k=columns)
         for ours, theirs in zip(other, plain, strict=True):
             close(ours, theirs, scale=1)
@@ -220,10 +220,11 @@ def last_query_sees_everything(attend, q, k, v, causal, **options):
 
 
 def queries_stand_alone(attend, q, k, v, causal, **options):
-    """With a cache the last query of T gives what it gives alone, and so does each one over the keys that it sees."""
+    """The first query, the middle one and the last give what they give alone, over the keys that they see."""
     out, lse = attend(q, k, v, causal=True, **options)
-    for t, n in enumerate(sees(q, k, True).tolist()):
-        if n:
+    seen, T = sees(q, k, True).tolist(), q.shape[-2]
+    for t in {0, T // 2, T - 1}:
+        if n := seen[t]:
             alone = attend(q[..., t : t + 1, :], k[..., :n, :], v[..., :n, :], causal=True, **options)
             close(out[..., t : t + 1, :], alone[0], scale=1)
             close(lse[..., t : t + 1], alone[1], scale=1)
