@@ -19,7 +19,7 @@ from bench.experiment import report, row
 from bench.meter import counted_flops
 from derivations.flash_io import BACKWARD, BACKWARD_FLOPS, CAUSAL, FORWARD, FORWARD_FLOPS, NAIVE
 from reference.attention import attention
-from reference.flash import flash_attention, flash_attention_backward, flash_attention_vjp
+from reference.flash import BLOCK, flash_attention, flash_attention_backward, flash_attention_vjp
 from reference.flash_io import Memory, keys_that_fit, naive, queries_that_fit, tiled, tiled_backward
 
 T, K, PASSING = 1000, 64, 16
@@ -89,21 +89,28 @@ def peak_bytes(f: Callable[[], Any]) -> int:
 
 
 def taken(lengths, B=1, H=2, K=64) -> Iterator[dict[str, Any]]:
-    """Peaks of memory at several lengths."""
+    """Peaks of memory at several lengths, in float32; of several whole tiles predicted, from the tensors alive then."""
     for n in lengths:
         q, k, v, dy = (torch.randn(B, H, n, K) for _ in range(4))
+        whole, tile = n % BLOCK == 0 and n > BLOCK, BLOCK * BLOCK
 
         def both(q=q, k=k, v=v, dy=dy):
             xs = [x.detach().requires_grad_() for x in (q, k, v)]
             return torch.autograd.grad(attention(*xs), xs, dy)
 
-        for name, f in (
-            ("forward, matrix", partial(attention, q, k, v)),
-            ("forward, tiles", partial(flash_attention, q, k, v)),
-            ("and back, matrix", both),
-            ("and back, tiles", partial(flash_attention_vjp, dy, q, k, v)),
+        # masked scores, exponentials, weights; the mask; keys and values that are read; sums, and what divides
+        matrix = 4 * B * H * (3 * n * n + 2 * n * K + 2 * n) + n * n
+        # outputs and log-sum-exps, tile by tile and put together; of the last tile the output, scores, weights, 3 rows
+        tiles = 4 * B * H * (2 * n * (K + 1) + BLOCK * K + 2 * tile + 3 * BLOCK)
+        # o, lse and D; three gradients, tile by tile and put together; of the last tile scores, weights and slopes
+        back = 4 * B * H * (n * (7 * K + 2) + 3 * tile)
+        for name, f, said in (
+            ("forward, matrix", partial(attention, q, k, v), matrix),
+            ("forward, tiles", partial(flash_attention, q, k, v), tiles),
+            ("and back, matrix", both, None),
+            ("and back, tiles", partial(flash_attention_vjp, dy, q, k, v), back),
         ):
-            yield row("peak bytes", name, n, peak_bytes(f))
+            yield row("peak bytes", name, n, peak_bytes(f), said if whole else None)
 
 
 def rows(lengths) -> Iterator[dict[str, Any]]:
@@ -134,9 +141,10 @@ def drawn(found: list[dict[str, Any]], path: str) -> None:
 
 
 def main(options) -> int:
-    """The rows, the figure; 1 where a count is not as predicted."""
+    """The rows, the figure; 1 where a number is not as predicted."""
 
     def wrong(r):
         return r["ratio"] not in (None, 1.0)
 
-    return report("flash", options, rows(options.lengths), drawn, wrong=wrong, T=T, K=K, passing=PASSING)
+    head = {"T": T, "K": K, "passing": PASSING, "heads": "1 × 2 × 64 for peaks"}
+    return report("flash", options, rows(options.lengths), drawn, wrong=wrong, **head)

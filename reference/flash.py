@@ -169,8 +169,8 @@ def flash_attention_vjp(
     Raises ValueError as `flash_attention` does, or for a dy that has not the shape of q.
     Source: dao2023flashattention2, §3.1 algorithms 1 and 2.
     """
-    options = {"causal": causal, "scale": scale, "block_q": block_q, "block_k": block_k}
-    return flash_attention_backward(dy, q, k, v, *flash_attention(q, k, v, **options), **options)
+    kept = flash_attention(q, k, v, causal=causal, scale=scale, block_q=block_q, block_k=block_k)
+    return flash_attention_backward(dy, q, k, v, *kept, causal=causal, scale=scale, block_q=block_q, block_k=block_k)
 
 
 def _scale(q, k, v, scale, block_q, block_k) -> float:
