@@ -16,7 +16,7 @@ import torch
 
 from reference import expect
 from reference.optimizers_gradients import clip_by_global_norm
-from reference.precision_formats import FORMATS, known
+from reference.precision_formats import FORMATS, known, steps
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -140,13 +140,9 @@ def monitor(
     f = known(format)
     if not f.signed:
         expect.fail("format", "a format with a sign", format)
-    size = gradients.double().abs()
-    size = size[size != 0]
-    # the first that is rounded to a normal number is half a step below it, and one beyond the largest half a step above
-    lost, subnormal = size <= f.least / 2, size < f.least_normal - f.least / 2
-    step = f.largest / (f.top % 2**f.mantissa + 2**f.mantissa)
-    above = size >= f.largest + step / 2 if f.top % 2 else size > f.largest + step / 2
-    above = above | size.isnan()
-    counts = torch.stack([lost.sum(), (subnormal & ~lost).sum(), above.sum()])
+    size = gradients[gradients != 0].double().abs()
+    count, start = steps(size, f)
+    code = torch.where(size.isfinite(), count.round() + start, f.top + 1)
+    kinds = torch.stack([code == 0, (code > 0) & (code < 2**f.mantissa), code > f.top])
     exponents = (torch.frexp(size[size.isfinite()]).exponent - 1).long()
-    return counts.double() / max(1, len(size)), *torch.unique(exponents, return_counts=True)
+    return kinds.double().sum(1) / max(1, len(size)), *torch.unique(exponents, return_counts=True)
