@@ -9,7 +9,7 @@ from sympy import IndexedBase, Rational, S, Sum, Symbol
 
 from derivations.claim import claim
 from derivations.expectation import E, Law, Var
-from derivations.forms import below, eq, equal, expect, finite, ge, le
+from derivations.forms import below, eq, equal, expect, finite, ge, induct, le
 
 m, b, f, k = (Symbol(name, integer=True, nonnegative=True) for name in "mbfk")
 e, top, zeroth, fields, mantissas = (Symbol(name, integer=True) for name in ("e", "t", "f_0", "F", "K"))
@@ -42,7 +42,7 @@ def formats(of_e4m3):
 
 
 @claim(
-    source="ieee2019float, §3.4; micikevicius2022fp8, Table 1; rouhani2023mx, §5.3",
+    source="ieee2019float, §3.4; micikevicius2022fp8, Table 1; rouhani2023microscaling, Table 1",
     code="reference.precision.FORMATS",
     mistakes={
         "the bias is one too large": {"bias": 2 ** (e - 1)},
@@ -141,7 +141,7 @@ bias_, corr = Symbol("mu", real=True), Symbol("c", real=True)
 
 
 @claim(
-    source="gupta2015limited, §3.1; croci2022stochastic, §2 and §4",
+    source="gupta2015limited, §3.1",
     code="reference.precision.stochastic_round",
     given={bias_: 0, corr: 0},
     mistakes={
@@ -177,4 +177,41 @@ def stochastic_rounding_is_unbiased(up=(x - low) / q, summed=n * (q**2 / 4 - g),
             laws=(errors,),
         ),
         below(n * (q**2 / 4 - g), le(n * q**2 / 4, "√n q/2, where errors of one sign may come to nq/2", by=n * g)),
+    )
+
+
+t = Symbol("t", integer=True, nonnegative=True)
+weight, step, started = Symbol("w", real=True), Symbol("q", real=True), Symbol("start", real=True)
+spare, W = Symbol("d", positive=True), IndexedBase("W", real=True)
+ratio = Symbol("r", real=True)
+
+
+@claim(
+    source="micikevicius2018mixed, §3.1; gupta2015limited, §3.1",
+    code="reference.precision.rounded",
+    given={started: weight},
+    mistakes={
+        "an update is lost when it is less than a whole step": {"update": step - spare},
+        "lost once, but what is lost adds up": {"kept": lambda w: w + step / 2 - spare},
+        "the copy of full precision drifts by half a step": {"drift": lambda t: t * step / 2},
+        "half a step is the last bit": {"half_step": 2 ** (-m)},
+    },
+)
+def small_updates_are_lost(
+    update=step / 2 - spare, kept=lambda w: w, drift=lambda t: t * (step / 2 - spare), half_step=2 ** (-m) / 2
+):
+    """A weight does not move by updates below half of its step, however many; a copy in full precision moves by all."""
+    cases = [{m: S(10), ratio: S(2**11)}, {m: S(7), ratio: S(2**8)}]
+    return (
+        below(update, le(step - update, "w + update is nearer to w than to the next number, w + q", by=2 * spare)),
+        induct(W, t, start=started, step=kept(W[t]), closed=lambda t: weight, reason="so it is rounded to w again"),
+        induct(
+            W,
+            t,
+            start=started,
+            step=W[t] + step / 2 - spare,
+            closed=lambda t: weight + drift(t),
+            reason="the master copy is rounded only for use, and stochastic rounding has this mean",
+        ),
+        finite(1 / half_step, eq(ratio, "w = 1: updates below 1/2048 of it in fp16, 1/256 in bf16"), cases=cases),
     )

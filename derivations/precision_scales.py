@@ -55,7 +55,7 @@ u, x = Symbol("u", real=True), Symbol("x", real=True)
 
 
 @claim(
-    source="deepseek2024v3, §3.3.2; rouhani2023mx, §6.3",
+    source="deepseek2024v3, §3.3.2; rouhani2023microscaling, Algorithm 1",
     code="reference.precision.quantize",
     mistakes={
         "the scale upside down": {"scale": lambda most: largest / most},

@@ -81,7 +81,7 @@ E, F, P, A, C, delta, epsilon = (Signed.named(name) for name in ("e", "f", "x", 
 
 
 @claim(
-    source="higham2002accuracy, §3.1 eq. (3.5) and Lemma 3.1",
+    source="higham2002accuracy, §3.1, Lemma 3.1",
     code="reference.precision.dot",
     given={u: 1 / (n + room)},
     mistakes={
@@ -136,7 +136,7 @@ k = Symbol("k", integer=True, nonnegative=True)
 
 
 @claim(
-    source="higham2002accuracy, §4.2 eq. (4.6)",
+    source="higham2002accuracy, §4.2",
     code="reference.precision.pairwise_sum",
     given={u: 1 / (h + room)},
     mistakes={
@@ -185,7 +185,7 @@ three = [Signed.named(name) for name in ("eta", "tau", "sigma")]
 
 
 @claim(
-    source="kahan1965remarks; higham2002accuracy, §4.3 eq. (4.8)",
+    source="kahan1965remarks; higham2002accuracy, §4.3; goldberg1991what, Theorem 8",
     code="reference.precision.kahan_sum",
     given={far: 0},
     mistakes={

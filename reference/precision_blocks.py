@@ -57,7 +57,7 @@ def quantize(
     With `powers` s is the next power of two that is not less: dividing by it rounds nothing, and E8M0 holds it. A block
     of zeros has the scale 1. NaN or an infinity makes all of its block NaN.
     Raises ValueError unless x has two axes, for E8M0, and for what `encode` refuses.
-    Source: deepseek2024v3, §3.3.2; rouhani2023mx, §6.3 (powers of two; there rounded down).
+    Source: deepseek2024v3, §3.3.2; §3.3.3 (powers of two); rouhani2023microscaling, Algorithm 1 (rounded down).
     """
     expect.floating("x", x)
     expect.axes("x", x, "R C")

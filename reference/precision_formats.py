@@ -84,7 +84,7 @@ FORMATS = {
     "e2m1": Format(2, 1, 1, "none"),
     "e8m0": Format(8, 0, 127, "nan", signed=False),
 }
-"""By name. Source: ieee2019float, §3.4; micikevicius2022fp8, Table 1; rouhani2023mx, §5.3; nvidia2020a100 (tf32)."""
+"""By name. Source: ieee2019float, §3.4; micikevicius2022fp8, Table 1; rouhani2023microscaling, Table 1; nvidia2020ampere (tf32)."""
 
 
 def known(format: str) -> Format:
@@ -144,7 +144,7 @@ def encode(
     Zero keeps its sign, and NaN stays one, with the highest bit of its mantissa. In E8M0 zero and all that is below the
     least number becomes the least, and a negative number NaN.
     Raises ValueError for a tensor that is not floating, an unknown name, and in e2m1 for NaN or "infinity".
-    Source: ieee2019float, §4.3 and §7.4; micikevicius2022fp8, §3.1; rouhani2023mx, §5.3 (saturation).
+    Source: ieee2019float, §4.3 and §7.4; micikevicius2022fp8, §3; rouhani2023microscaling, Algorithm 1 (saturation).
     """
     f = target(x, format, overflow)
     if rounding not in ROUNDINGS:
@@ -161,7 +161,7 @@ def decode(codes: Int[Tensor, "*N"], format: str = "e4m3") -> Float[Tensor, "*N"
 
     ±(1 + k/2^m)·2^(f−b), and with f = 0 ±k/2^m·2^(1−b); above the largest ±∞ or NaN, as the format has it.
     Raises ValueError for an unknown format, or codes that are not integers of its bits.
-    Source: ieee2019float, §3.4; micikevicius2022fp8, Table 1; rouhani2023mx, §5.3.
+    Source: ieee2019float, §3.4; micikevicius2022fp8, Table 1; rouhani2023microscaling, Table 1.
     """
     f = known(format)
     expect.indices("codes", codes, 2**f.bits)
@@ -193,7 +193,7 @@ def stochastic_round(
     With u uniform on [0, 1) the expectation is x (precision.stochastic_rounding_is_unbiased), between the largest
     numbers of either sign. A number of the format stays; the rest is as in `encode`.
     Raises ValueError as `encode`, or unless u has the shape of x and entries from 0 below 1.
-    Source: gupta2015limited, §3.1; croci2022stochastic, §2.
+    Source: gupta2015limited, §3.1.
     """
     f = target(x, format, overflow)
     expect.floating("u", u)

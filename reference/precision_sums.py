@@ -44,7 +44,7 @@ def pairwise_sum(x: Float[Tensor, "*B N"]) -> Float[Tensor, "*B"]:
 
     The error is at most γ_k Σ|x| with k = ⌈log₂ N⌉ additions on the way of any term (precision.pairwise_sum_is_log_n).
     Raises ValueError for an integer or empty tensor, or one without axes.
-    Source: higham2002accuracy, §4.1 and §4.2 eq. (4.6).
+    Source: higham2002accuracy, §4.1 and §4.2.
     """
     expect.rows("x", x)
     while (n := x.shape[-1]) > 1:
