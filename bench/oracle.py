@@ -55,7 +55,7 @@ def verdicts(name: str, f: Callable[..., Any], io: torch.dtype, count: int) -> d
             apart = (low - truth).abs().nan_to_num(0).max() if truth.numel() else torch.zeros(())
             broken["twice the baseline"] |= not _within(y, truth, 2 * apart + 1e-5)
             broken["1e-2"] |= not torch.allclose(y.double(), truth, rtol=1e-2, atol=1e-2, equal_nan=True)
-    told = readings(reference, operation.conventions, io, unit=operation.unit)
+    told = readings(reference, operation.conventions, io, operation.exact, unit=operation.unit)
     kept = (Kept(r.contract, r.convention, r.f, r.unit) for r in told)
     followed = next((r for r in kept if follow(r, answers).answer is None), None)
     return {**broken, "derived": followed is None, "convention": followed.convention if followed else ""}

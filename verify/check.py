@@ -135,7 +135,7 @@ def check(
             verdict(report, operation, caller, reference, answers)
         except NoRule as gap:
             report.why = f"the bound cannot be derived: {gap}"
-        report.cost = cost(reference, tried[-1], io) if not slopes else 0.0
+        report.cost = cost(reference, tried[-1], io, operation.exact) if not slopes else 0.0
         report.seconds = {"all": time.perf_counter() - started, "theirs": caller.seconds}
         return report
     finally:
@@ -230,7 +230,8 @@ def verdict(
     """Conforms by the first reading that every answer follows; or refuted, by the one that they follow longest."""
     best: Run | None = None
     others = {name: f for name, f in operation.conventions.items() if option(name) not in caller.takes}
-    for reading in readings(reference, others, caller.io, unit=operation.unit, slopes=caller.slopes):
+    judged = {"exact": operation.exact, "unit": operation.unit, "slopes": caller.slopes}
+    for reading in readings(reference, others, caller.io, **judged):
         found = follow(reading, answers)
         if found.answer is None:
             report.contract, report.convention = str(reading.contract), reading.convention
@@ -248,7 +249,7 @@ def verdict(
 
 def lookalikes(operation: Operation, reading: Reading, takes: set[str], answers: Sequence[Answer]) -> list[str]:
     """Known mistakes that it follows in the strictest arithmetic, where it does not follow the definition."""
-    strictest = contracts(reading.contract.io)[0]
+    strictest = contracts(reading.contract.io, reading.contract.exact)[0]
     if reading.contract == strictest:
         return []
     known = [(told(mutant), mutant) for mutant in mutants(operation.name)]
@@ -297,9 +298,9 @@ def explain(report: Report, operation: Operation, caller: Caller, found: Run, an
             report.diagnosis.append("two calls on these inputs give different results: it is not deterministic")
 
 
-def cost(reference: Callable[..., Any], inputs: Mapping[str, Any], io: torch.dtype) -> float:
+def cost(reference: Callable[..., Any], inputs: Mapping[str, Any], io: torch.dtype, exact: bool = False) -> float:
     """How many times as long as the float64 reference its bound takes, on one case."""
-    reading = Reading(contracts(io)[-1], "", reference)
+    reading = Reading(contracts(io, exact)[-1], "", reference)
     seconds = []
     for f in (lambda: reading.exact(**inputs), lambda: reading.expected(inputs)):
         taken = []

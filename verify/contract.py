@@ -10,7 +10,10 @@ from dataclasses import dataclass
 
 import torch
 
-UNIT = {torch.float64: 2.0**-53, torch.float32: 2.0**-24, torch.float16: 2.0**-11, torch.bfloat16: 2.0**-8}
+from reference.precision import FORMATS
+
+NAMES = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
+UNIT = {torch.float64: 2.0**-53, **{dtype: FORMATS[name].roundoff for dtype, name in NAMES.items()}}
 """Largest relative error of one rounding to nearest."""
 SMALLEST_NORMAL = {d: torch.finfo(d).smallest_normal for d in UNIT}
 HALF_SUBNORMAL = {d: torch.finfo(d).smallest_normal * UNIT[d] for d in UNIT}
@@ -42,6 +45,7 @@ class Contract:
     cores want them; EAGER may store every intermediate in `io`. `flush`: subnormal numbers may become zero (XLA and
     GPUs do so). `tiles`: a sum of n terms may cost up to tiles · n additions, for sums that are rescaled tile by tile.
     `walk`: 6√n additions in their place, as a random walk of roundings has it; that is no bound, and serves suspicion.
+    `exact`: nothing is rounded at all, but for the result where its dtype cannot hold it.
     """
 
     name: str
@@ -51,6 +55,7 @@ class Contract:
     flush: bool = True
     tiles: float = 2.0
     walk: bool = False
+    exact: bool = False
 
     @property
     def arithmetic(self) -> torch.dtype:
@@ -70,8 +75,13 @@ class Contract:
         return f"{self.name} {str(self.io).removeprefix('torch.')}"
 
 
-def contracts(io: torch.dtype) -> list[Contract]:
-    """FUSED, FLASH and EAGER for one dtype, from the strictest; in float64 and float32 they are the same one."""
+def contracts(io: torch.dtype, exact: bool = False) -> list[Contract]:
+    """FUSED, FLASH and EAGER for one dtype, from the strictest; in float64 and float32 they are the same one.
+
+    EXACT alone for an operation that leaves nothing to rounding.
+    """
+    if exact:
+        return [Contract("EXACT", io, flush=False, exact=True)]
     if io in (torch.float64, torch.float32):
         return [Contract("FUSED", io)]
     return [Contract("FUSED", io), Contract("FLASH", io, operands=io), Contract("EAGER", io, operands=io, stored=io)]

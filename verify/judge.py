@@ -80,10 +80,14 @@ class Reading:
 
 
 def readings(
-    reference: Callable[..., Any], conventions: Mapping[str, Callable[..., Any]], io: torch.dtype, **more: Any
+    reference: Callable[..., Any],
+    conventions: Mapping[str, Callable[..., Any]],
+    io: torch.dtype,
+    exact: bool = False,
+    **more: Any,
 ) -> Iterator[Reading]:
     """From the strictest contract: our definition, then each convention in use, then two of them together."""
-    for contract in contracts(io):
+    for contract in contracts(io, exact):
         for size_ in range(3):
             for chosen in itertools.combinations(conventions.items(), size_):
                 f = reference

@@ -180,6 +180,9 @@ def bounds(f: Callable[..., Any], inputs: dict[str, Any], contract: Contract) ->
     The bound covers everything but the last rounding, of the result to the contract's io dtype. Tensors that are not
     floating-point are indices and masks, and exact. Raises NoRule and Undecided.
     """
+    if contract.exact:
+        values = [torch.as_tensor(x) for x in tree_leaves(f(**inputs))]
+        return [Ball(x, torch.zeros(x.shape, dtype=torch.float64)) for x in values]
     mode = Rounding(contract)
     tensors = {n: x for n, x in inputs.items() if isinstance(x, torch.Tensor) and x.is_floating_point()}
     moved = {name: mode.input(x) for name, x in tensors.items()}

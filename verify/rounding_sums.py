@@ -14,6 +14,7 @@ import torch
 from verify.contract import HALF_SUBNORMAL, UNIT, allowance
 from verify.rounding import Ball, NoRule, Rounding
 from verify.rounding_rules import aten, magnitude, rule, spent, unheld
+from verify.rounding_steps import jump
 
 
 def gamma(m: Rounding, terms: torch.Tensor) -> torch.Tensor:
@@ -71,7 +72,9 @@ def _matmul(m, out, a, b):
 
 @rule(aten._to_copy)
 def _converted(m, out, a, *, dtype=None, **kwargs):
-    """Only to float64, or from whole numbers: the reference computes in nothing narrower."""
+    """Only to float64, or from or to whole numbers: the reference computes in nothing narrower."""
+    if not out.is_floating_point() and a.value.is_floating_point():
+        return jump(torch.trunc, m, out, a)
     if out.dtype != torch.float64 and a.value.is_floating_point():
         raise NoRule(f"no rounding rule for a conversion to {out.dtype}")
     return a.error

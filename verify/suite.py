@@ -50,7 +50,8 @@ class Operation:
     `conventions` are other definitions in use, no mistakes: each takes an implementation of ours first and turns it
     into the other, as `summed(cross_entropy, z, target)`, so that two may hold together, or one with a mistake.
     `free` names the arguments that may be any real number: those of the gradients unless said otherwise. `draws` says
-    that the result is a distribution over symbols from which a function may draw instead.
+    that the result is a distribution over symbols from which a function may draw instead. `exact` says that it is what
+    it is for the very numbers given, such as a conversion to a narrow format: nothing on the way may be rounded.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Operation:
     conventions: Mapping[str, Function] = field(default_factory=dict)
     free: Sequence[str] | None = None
     draws: bool = False
+    exact: bool = False
 
     @property
     def any_number(self) -> Sequence[str]:

@@ -100,7 +100,7 @@ def operations(as_json: bool) -> int:
                 "conventions": list(operation.conventions),
                 "laws": [law.__name__ for law in operation.laws],
                 "mutants": [vars(m.mistake) for m in mutants(operation.name)],
-                "contracts": [str(c) for dtype in DTYPES.values() for c in contracts(dtype)],
+                "contracts": [str(c) for dtype in DTYPES.values() for c in contracts(dtype, operation.exact)],
             }
         )
     if as_json:
