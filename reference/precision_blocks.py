@@ -50,7 +50,7 @@ def block_scales(x: Float[Tensor, "R C"], f: Format, block: tuple[int, int], pow
 
 
 def quantize(
-    x: Float[Tensor, "R C"], format: str = "e4m3", block: tuple[int, int] | None = None, powers: bool = False
+    x: Float[Tensor, "R C"], format: str = "e4m3", block: tuple[int, int] | None = (128, 128), powers: bool = False
 ) -> tuple[Int[Tensor, "R C"], Float[Tensor, "r c"]]:
     r"""(codes of x/s, one scale s a block): s = max|x| / largest, so that the largest entry is the largest number.
 
@@ -71,10 +71,7 @@ def quantize(
 
 
 def dequantize(
-    codes: Int[Tensor, "R C"],
-    scales: Float[Tensor, "r c"],
-    format: str = "e4m3",
-    block: tuple[int, int] | None = None,
+    codes: Int[Tensor, "R C"], scales: Float[Tensor, "r c"], block: tuple[int, int] | None, format: str = "e4m3"
 ) -> Float[Tensor, "R C"]:
     r"""What codes mean, times the scale of their block: x ≈ q · s.
 

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from reference import expect
-from reference.optimizers_gradients import clip_by_global_norm
 from reference.precision_formats import FORMATS, known, steps
 
 if TYPE_CHECKING:
@@ -99,8 +98,8 @@ def scaled_sgd(
     r"""(parameters, loss scale) after each of N steps whose gradients are computed S-fold, with overflow in `format`.
 
     A step with a magnitude of S g beyond the largest number of the format, or NaN, leaves x as it is and makes S
-    smaller. Any other divides S g by S, clips the result to the norm `max_norm`, and moves x by −lr times that. Nothing
-    is rounded here; what rounding loses, `monitor` tells. x is the master copy.
+    smaller. Any other divides S g by S, clips the result to the norm `max_norm`, and moves x by −lr times that: they
+    are added up once it is known which are taken. Nothing is rounded here; what rounding loses, `monitor` tells.
     Raises ValueError as `scale_update`, for axes that do not agree, lr < 0, or max_norm ≤ 0.
     Source: micikevicius2018mixed, §3.1 and §3.2.
     """
@@ -111,17 +110,20 @@ def scaled_sgd(
     if max_norm != math.inf:
         expect.above("max_norm", max_norm)
     largest, scale = known(format).largest, scale_init(start)
-    path, scales = [], []
-    for g in gradients:
-        scaled = g * scale.factor
-        overflow = not bool((scaled.abs() <= largest).all())  # NaN is not ≤ either
-        if not overflow:
-            true = scaled / scale.factor
-            x = x - lr * (true if max_norm == math.inf else clip_by_global_norm([true], max_norm)[0])
-        scale = scale_update(scale, overflow, growth=growth, backoff=backoff, interval=interval)
-        path.append(x)
-        scales.append(scale.factor)
-    return torch.stack(path), torch.tensor(scales, dtype=torch.float64, device=x.device)
+    sizes, taken, used, after = gradients.detach().abs().amax(1), [], [], []
+    for size in sizes:
+        fits = bool(size * scale.factor <= largest)  # NaN is not
+        taken.append(fits)
+        used.append(scale.factor)
+        scale = scale_update(scale, not fits, growth=growth, backoff=backoff, interval=interval)
+        after.append(scale.factor)
+    factors = torch.tensor(used, dtype=gradients.dtype, device=x.device).unsqueeze(1)
+    moving = torch.tensor(taken, device=x.device).unsqueeze(1)
+    true = torch.where(moving, gradients * factors, 0) / factors
+    square = (true**2).sum(1, keepdim=True)
+    long = square > max_norm**2
+    step = true * torch.where(long, max_norm / torch.sqrt(torch.where(long, square, 1)), 1) if max_norm < math.inf else true
+    return x - lr * step.cumsum(0), torch.tensor(after, dtype=torch.float64, device=x.device)
 
 
 def monitor(

@@ -254,7 +254,7 @@ def test_blocks_of_deepseeks_sizes():
     for block, shape in (((1, 128), (200, 3)), ((128, 128), (2, 3)), (None, (1, 1))):
         codes, scales = quantize(x, "e4m3", block)
         assert scales.shape == shape and decode(codes, "e4m3").abs().max() == 448
-        back = dequantize(codes, scales, "e4m3", block)
+        back = dequantize(codes, scales, block)
         floor = scales.repeat_interleave((block or x.shape)[0], 0).repeat_interleave((block or x.shape)[1], 1)[:200, :300]
         assert ((back - x).abs() <= torch.maximum(x.abs() * 2.0**-4, floor * 2.0**-10) * (1 + 2**-40)).all()
 
@@ -296,7 +296,7 @@ BAD = {
     "block": (lambda: quantize(Q, block=128), "block: expected rows and columns, received 128"),
     "empty block": (lambda: quantize(Q, block=(0, 1)), "block: expected an integer ≥ 1, received 0"),
     "scales as entries": (lambda: quantize(Q, "e8m0"), "format: expected a format with a sign, received e8m0"),
-    "scales": (lambda: dequantize(I, Q, block=(1, 3)), r"scales: expected one a block, shape \(2, 1\), received"),
+    "scales": (lambda: dequantize(I, Q, (1, 3)), r"scales: expected one a block, shape \(2, 1\), received"),
     "start": (lambda: precision.scale_init(0.0), "start: expected a number above 0"),
     "growth": (lambda: precision.loss_scales(Q[0] > 0, growth=1.0), "growth: expected a number above 1"),
     "backoff": (lambda: precision.loss_scales(Q[0] > 0, backoff=1.0), "backoff: expected a number from 0 below 1"),
@@ -326,4 +326,4 @@ def test_nan_is_never_turned_into_a_number():
             assert precision.stochastic_round(x, torch.zeros(2), name).isnan()[1]
     assert kahan_sum(x).isnan() and pairwise_sum(x).isnan() and dot(x, x).isnan()
     codes, scales = quantize(x[None])
-    assert dequantize(codes, scales).isnan().all()
+    assert dequantize(codes, scales, None).isnan().all()

@@ -20,7 +20,7 @@ FORMATS = ["e4m3", "e5m2", "bf16", "fp16"]
 @st.composite
 def rows(draw):
     """Rows of a few numbers, of one, and of a number of terms that no power of two divides."""
-    return {"x": draw(tensor(*draw(st.sampled_from([(1,), (2, 3), (3, 2, 5), (7,), (2, 13), (16,)]))))}
+    return {"x": draw(tensor(*draw(st.sampled_from([(1,), (2, 3), (3, 2, 5), (7,)]))))}
 
 
 @st.composite

@@ -166,7 +166,7 @@ def _blocks(shape: tuple[int, int], block: tuple[int, int] | None) -> tuple[int,
 
 
 def quantize(
-    x: jax.Array, format: str = "e4m3", block: tuple[int, int] | None = None, powers: bool = False
+    x: jax.Array, format: str = "e4m3", block: tuple[int, int] | None = (128, 128), powers: bool = False
 ) -> tuple[jax.Array, jax.Array]:
     """One block after the other, its scale found among the powers of two by doubling and halving."""
     values = np.asarray(x)
@@ -191,7 +191,7 @@ def quantize(
 
 
 def dequantize(
-    codes: jax.Array, scales: jax.Array, format: str = "e4m3", block: tuple[int, int] | None = None
+    codes: jax.Array, scales: jax.Array, block: tuple[int, int] | None, format: str = "e4m3"
 ) -> jax.Array:
     """Meanings times a Kronecker product of the scales and a block of ones."""
     spread = jnp.kron(scales, jnp.ones(_blocks(codes.shape, block)))
@@ -230,24 +230,22 @@ def scaled_sgd(
     backoff: float = 0.5,
     interval: int = 2000,
 ) -> tuple[jax.Array, jax.Array]:
-    """Which steps are taken, by a scan; then all of them at once, with gradients that were never scaled."""
+    """One step after the other, with gradients that were never scaled: the scale only says which to take."""
     largest = float(np.finfo(np.float32).max) if format == "fp32" else float(_ladder(format)[-2])
-    sizes = jax.lax.stop_gradient(jnp.max(jnp.where(jnp.isnan(gradients), jnp.inf, jnp.abs(gradients)), axis=1))
 
-    def follow(carry, size):
-        scale, steady = carry
-        fits = scale * size <= largest
+    def follow(carry, g):
+        x, scale, steady = carry
+        fits = jnp.all(scale * jnp.abs(jax.lax.stop_gradient(g)) <= largest)
         grows = fits & (steady + 1 == interval) & (scale * growth < 2.0**128)
         after = jnp.where(fits, jnp.where(grows, scale * growth, scale), scale * backoff)
-        return (after, jnp.where(fits & (steady + 1 < interval), steady + 1, 0)), (fits, after)
-
-    _, (taken, scales) = jax.lax.scan(follow, (jnp.asarray(start, x.dtype), jnp.asarray(0)), sizes)
-    g = jnp.where(taken[:, None], gradients, 0.0)
-    if max_norm != math.inf:
-        square = (g**2).sum(1)
+        g = jnp.where(fits, g, 0.0)
+        square = (g**2).sum()
         norm = jnp.sqrt(jnp.where(square > 0, square, 1.0))
-        g = g * jnp.where(square > max_norm**2, max_norm / norm, 1.0)[:, None]
-    return x - lr * jnp.cumsum(g, 0), scales
+        x = x - lr * g * (jnp.where(norm > max_norm, max_norm / norm, 1.0) if max_norm < math.inf else 1.0)
+        return (x, after, jnp.where(fits & (steady + 1 < interval), steady + 1, 0)), (x, after)
+
+    start_at = (x, jnp.asarray(start, x.dtype), jnp.asarray(0))
+    return jax.lax.scan(follow, start_at, gradients)[1]
 
 
 def monitor(gradients: jax.Array, format: str = "fp16") -> tuple[jax.Array, jax.Array, jax.Array]:
