@@ -1,9 +1,8 @@
-r"""Floating-point formats and rounding to them: what a few bits can hold, where they lose a number, and rounding by lot.
+r"""Floating-point formats and rounding to them: what few bits can hold, where they lose a number, and rounding by lot.
 
-A format has m bits of mantissa and the bias b; a code has the exponent field f and the mantissa field k, and an ordinary
-exponent of e bits has 2^e = 2b + 2 fields. Sums are in precision_sums.py, scales in precision_scales.py.
-Article papers/precision.md, code reference/precision_formats.py, laws verify/precision.py.
-"""
+A format has m bits of mantissa and the bias b; a code has the exponent field f and the mantissa field k. Sums are in
+precision_sums.py, scales in precision_scales.py. Article papers/precision.md, code reference/precision_formats.py, laws
+verify/precision.py.
 
 from sympy import IndexedBase, Rational, S, Sum, Symbol
 
@@ -46,7 +45,9 @@ def formats(of_e4m3):
     code="reference.precision.FORMATS",
     mistakes={
         "the bias is one too large": {"bias": 2 ** (e - 1)},
-        "E4M3 with infinities: the highest field is lost, and 240 the largest": {"of_e4m3": {fields: S.One, mantissas: S.Zero}},
+        "E4M3 with infinities: the highest field is lost, and 240 the largest": {
+            "of_e4m3": {fields: S.One, mantissas: S.Zero}
+        },
         "E4M3 without its NaN": {"of_e4m3": {mantissas: S.Zero}},
         "subnormal numbers have the exponent −b": {"deepest": -b},
         "the one before the point is forgotten": {"value": lambda f, k: k / 2**m * 2 ** (f - b)},
@@ -153,7 +154,7 @@ bias_, corr = Symbol("mu", real=True), Symbol("c", real=True)
     },
 )
 def stochastic_rounding_is_unbiased(up=(x - low) / q, summed=n * (q**2 / 4 - g), most=Rational(1, 4)):
-    """Rounded up with the probability (x − l)/q, x keeps its mean; n errors add like √n, to a variance of nq²/4 at most."""
+    """Rounded up with the probability (x − l)/q, x keeps its mean; n errors have the variance nq²/4 at most."""
     errors = Law(error, n, i, bias_, q**2 / 4 - g, corr)
     mean = (1 - up) * low + up * (low + q)
     return (

@@ -44,7 +44,9 @@ def loss_scaling_is_linear(back=1 / scale, clipped=limit / norm, step=lambda g: 
         ),
         equal(
             Sum(clipped**2 * squares[i], (i, 1, n)),
-            eq(limit**2, "clipped to c, a gradient of norm N > c has that norm; one of norm SN, divided after, has c/S"),
+            eq(
+                limit**2, "clipped to c, a gradient of norm N > c has that norm; one of norm SN, divided after, has c/S"
+            ),
         ),
     )
 
@@ -67,7 +69,7 @@ u, x = Symbol("u", real=True), Symbol("x", real=True)
 def block_scaling_bounds_the_error(
     scale=lambda most: most / largest, floor=low / (2 * largest), power=lambda s: s + gap
 ):
-    """With the scale max|x|/M nothing overflows, and x is off by u|x| + η max|x|/2M at most: smaller blocks lose less."""
+    """With the scale max|x|/M nothing overflows, and x is off by u|x| + η max|x|/2M at most: less in smaller blocks."""
     most = entry + more
     s = scale(most)
     return (
@@ -85,7 +87,11 @@ def block_scaling_bounds_the_error(
         ),
         below(
             low * entry / (2 * largest),
-            le(low * most / (2 * largest), "a block whose largest entry is less loses less", by=low * more / 2 / largest),
+            le(
+                low * most / (2 * largest),
+                "a block whose largest entry is less loses less",
+                by=low * more / 2 / largest,
+            ),
         ),
         below(
             most / power(most / largest),

@@ -1,4 +1,4 @@
-r"""What rounding does to a sum: one by one the bound grows with n, in pairs with log n, and with compensation not at all.
+r"""What rounding does to a sum: one by one the bound grows with n, in pairs with log n, compensated not at all.
 
 The model: an operation on floating-point numbers returns its result times 1 + δ with |δ| ≤ u, whatever δ. A number x is
 written x⁺ − x⁻ with nonnegative parts, of which nothing is assumed: then |x| ≤ x⁺ + x⁻, and any number and any bound of
@@ -196,9 +196,7 @@ three = [Signed.named(name) for name in ("eta", "tau", "sigma")]
         "two roundings bound the three of a term": {"times": Rational(2, 3)},
     },
 )
-def kahan_removes_the_n(
-    corrected=lambda x, c: x - c, lost=lambda d, y: d - y, off=lambda eta, tau: eta - tau, times=1
-):
+def kahan_removes_the_n(corrected=lambda x, c: x - c, lost=lambda d, y: d - y, off=lambda eta, tau: eta - tau, times=1):
     """To first order in u, no term of a compensated sum is off by more than 3u of itself, however many there are."""
     y = corrected(x, u * c) * (1 + u * eta)
     new = (s + y) * (1 + u * sigma)
@@ -212,8 +210,8 @@ def kahan_removes_the_n(
             new - after,
             eq(
                 s - u * c + x + u * x * off(eta, tau) + u**2 * second,
-                "y = (x − c)(1 + η), t = (s + y)(1 + σ), c ← ((t − s)(1 + τ) − y)(1 + κ), where c and the Greek letters "
-                "are written as multiples of u: in t − c what the addition lost, σ, is gone but for u²",
+                "y = (x − c)(1 + η), t = (s + y)(1 + σ), c ← ((t − s)(1 + τ) − y)(1 + κ), c and the Greek letters "
+                "being written as multiples of u: in t − c what the addition lost, σ, is gone but for u²",
             ),
         ),
         equal(
@@ -236,7 +234,7 @@ def kahan_removes_the_n(
         *at_most(
             three[0] - three[1] + three[2],
             times * (three[0].size + three[1].size + three[2].size),
-            "the sum itself is t − c and c: a term is off by η − τ + σ, the σ of the last addition; each is one at most",
+            "the sum itself is t − c and c: a term is off by η − τ + σ, with the last σ; each is one at most",
         ),
         below(
             Sum((plus[r] - minus[r]) * 3 * u * (a[r] - b[r]), (r, 1, n)),

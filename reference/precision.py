@@ -15,4 +15,8 @@ stochastic_round = precision_formats.stochastic_round
 kahan_sum, pairwise_sum, dot = precision_sums.kahan_sum, precision_sums.pairwise_sum, precision_sums.dot
 quantize, dequantize = precision_blocks.quantize, precision_blocks.dequantize
 scale_init, scale_update = precision_training.scale_init, precision_training.scale_update
-loss_scales, scaled_sgd, monitor = precision_training.loss_scales, precision_training.scaled_sgd, precision_training.monitor
+loss_scales, scaled_sgd, monitor = (
+    precision_training.loss_scales,
+    precision_training.scaled_sgd,
+    precision_training.monitor,
+)

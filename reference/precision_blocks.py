@@ -44,7 +44,7 @@ def block_scales(x: Float[Tensor, "R C"], f: Format, block: tuple[int, int], pow
     amax = padded.unflatten(0, (-1, block[0])).unflatten(2, (-1, block[1])).amax((1, 3))
     scale = torch.where(amax == 0, 1, amax / f.largest)
     if powers:
-        significand, exponent = torch.frexp(scale)
+        significand = torch.frexp(scale).mantissa
         scale = torch.where(significand == 0.5, scale, scale / significand)  # 2^⌈log₂ s⌉
     return scale
 

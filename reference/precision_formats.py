@@ -4,7 +4,7 @@ r"""Floating-point formats as data, and the number of a format that any number i
     ± k/2^m · 2^(1 − b)            f = 0: zero and the subnormal numbers
 
 The codes of magnitudes, f · 2^m + k, are consecutive whole numbers in the order of what they mean, so that rounding up
-is adding one, carry into the exponent included. All arithmetic is in float64, which holds every number of these formats.
+is adding one, carry into the exponent included. All arithmetic is in float64, which holds every number here.
 Article papers/precision.md, derivation derivations/precision.py, laws verify/precision.py.
 """
 
@@ -84,7 +84,8 @@ FORMATS = {
     "e2m1": Format(2, 1, 1, "none"),
     "e8m0": Format(8, 0, 127, "nan", signed=False),
 }
-"""By name. Source: ieee2019float, §3.4; micikevicius2022fp8, Table 1; rouhani2023microscaling, Table 1; nvidia2020ampere (tf32)."""
+"""By name. Source: ieee2019float, §3.4; nvidia2020ampere (tf32); micikevicius2022fp8, Table 1; rouhani2023microscaling,
+Table 1."""
 
 
 def known(format: str) -> Format:

@@ -48,7 +48,7 @@ def pairwise_sum(x: Float[Tensor, "*B N"]) -> Float[Tensor, "*B"]:
     """
     expect.rows("x", x)
     while (n := x.shape[-1]) > 1:
-        pairs = x[..., 0 : n - n % 2 : 2] + x[..., 1 : n : 2]
+        pairs = x[..., 0 : n - n % 2 : 2] + x[..., 1:n:2]
         x = torch.cat([pairs, x[..., n - n % 2 :]], -1)
     return x[..., 0]
 
@@ -72,7 +72,7 @@ def dot(
     for name, choice in (("format", format), ("accumulator", accumulator)):
         if choice in ("e2m1", "e8m0"):
             expect.fail(name, "a format with a sign, and with infinity or NaN", choice)
-    # float64 holds the product of two numbers of 24 bits, and rounds their sum so finely that rounding again is harmless
+    # float64 holds the product of two numbers of 24 bits, and rounds their sum finely: rounding twice does no harm
     products = rounded(rounded(x.double(), format) * rounded(y.double(), format), accumulator)
     total = products[..., 0]
     for product in products[..., 1:].unbind(-1):

@@ -122,7 +122,11 @@ def scaled_sgd(
     true = torch.where(moving, gradients * factors, 0) / factors
     square = (true**2).sum(1, keepdim=True)
     long = square > max_norm**2
-    step = true * torch.where(long, max_norm / torch.sqrt(torch.where(long, square, 1)), 1) if max_norm < math.inf else true
+    step = (
+        true * torch.where(long, max_norm / torch.sqrt(torch.where(long, square, 1)), 1)
+        if max_norm < math.inf
+        else true
+    )
     return x - lr * step.cumsum(0), torch.tensor(after, dtype=torch.float64, device=x.device)
 
 

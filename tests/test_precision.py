@@ -1,4 +1,4 @@
-"""Numbers of few bits: every code, every midpoint and what lies beside it, against PyTorch and ml_dtypes; GradScaler."""
+"""Numbers of few bits: every code, every midpoint and what is beside it, against PyTorch and ml_dtypes; GradScaler."""
 
 import math
 from fractions import Fraction
@@ -137,12 +137,16 @@ def test_tf32_keeps_ten_bits_of_the_mantissa():
 
 def test_fp32_is_what_float32_is():
     draw = torch.Generator().manual_seed(0)
-    x = torch.randn(100_000, generator=draw, dtype=torch.float64) * 2.0 ** torch.randint(-160, 130, (100_000,), generator=draw)
+    x = torch.randn(100_000, generator=draw, dtype=torch.float64) * 2.0 ** torch.randint(
+        -160, 130, (100_000,), generator=draw
+    )
     halves = (x.float().double() + torch.nextafter(x.float(), torch.tensor(math.inf)).double()) / 2
     for y in (x, halves, -halves):
         assert same(precision.rounded(y, "fp32"), y.float().double())
         codes = encode(y, "fp32")
-        assert torch.equal(codes, y.float().view(torch.int32).long() % 2**32) and same(decode(codes, "fp32"), y.float().double())
+        assert torch.equal(codes, y.float().view(torch.int32).long() % 2**32) and same(
+            decode(codes, "fp32"), y.float().double()
+        )
 
 
 @pytest.mark.parametrize("name", [n for n in NARROW if n != "e8m0"])
@@ -196,7 +200,9 @@ def test_the_scale_takes_the_path_of_gradscaler(interval):
     ours = precision.loss_scales(overflows, start=2.0**10, interval=interval)
     assert ours.tolist() == theirs and moved == (~overflows).tolist()
     gradients = torch.where(overflows, math.inf, 1.0)[:, None].double()
-    path, scales = precision.scaled_sgd(torch.zeros(1).double(), gradients, lr=1.0, start=2.0**10, interval=interval, format="fp32")
+    path, scales = precision.scaled_sgd(
+        torch.zeros(1).double(), gradients, lr=1.0, start=2.0**10, interval=interval, format="fp32"
+    )
     assert scales.tolist() == theirs and path[-1].item() == parameter.item()
 
 
@@ -255,7 +261,9 @@ def test_blocks_of_deepseeks_sizes():
         codes, scales = quantize(x, "e4m3", block)
         assert scales.shape == shape and decode(codes, "e4m3").abs().max() == 448
         back = dequantize(codes, scales, block)
-        floor = scales.repeat_interleave((block or x.shape)[0], 0).repeat_interleave((block or x.shape)[1], 1)[:200, :300]
+        floor = scales.repeat_interleave((block or x.shape)[0], 0).repeat_interleave((block or x.shape)[1], 1)[
+            :200, :300
+        ]
         assert ((back - x).abs() <= torch.maximum(x.abs() * 2.0**-4, floor * 2.0**-10) * (1 + 2**-40)).all()
 
 

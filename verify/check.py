@@ -230,8 +230,8 @@ def verdict(
     """Conforms by the first reading that every answer follows; or refuted, by the one that they follow longest."""
     best: Run | None = None
     others = {name: f for name, f in operation.conventions.items() if option(name) not in caller.takes}
-    judged = {"exact": operation.exact, "unit": operation.unit, "slopes": caller.slopes}
-    for reading in readings(reference, others, caller.io, **judged):
+    more: dict[str, Any] = {"unit": operation.unit, "slopes": caller.slopes}
+    for reading in readings(reference, others, caller.io, operation.exact, **more):
         found = follow(reading, answers)
         if found.answer is None:
             report.contract, report.convention = str(reading.contract), reading.convention

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 
@@ -66,7 +67,9 @@ def codes_are_in_order(decode, codes, format):
     step = values.diff()
     assert (step > 0).all(), f"{format}: not in order"
     grows = step[1:] / step[:-1]
-    assert ((grows == 1) | (grows == 2)).all(), f"{format}: a gap at {values[1:-1][(grows != 1) & (grows != 2)].tolist()}"
+    assert ((grows == 1) | (grows == 2)).all(), (
+        f"{format}: a gap at {values[1:-1][(grows != 1) & (grows != 2)].tolist()}"
+    )
 
 
 def highest_bit_is_the_sign(decode, codes, format):
@@ -141,7 +144,10 @@ def ends_by_hand(encode, x, format, **options):
     for rounding, expected in (("zero", [0x7B, 0xFB]), ("up", [0x7C, 0xFB]), ("down", [0x7B, 0xFC])):
         same(encode(ends, "e5m2", rounding), torch.tensor(expected), rounding)
     same(encode(ends, "e2m1", overflow="saturate"), torch.tensor([7, 15]))
-    same(encode(torch.tensor([2.0**-140, 2.0**128, 0.0, -1.0], dtype=torch.float64), "e8m0"), torch.tensor([0, 255, 0, 255]))
+    same(
+        encode(torch.tensor([2.0**-140, 2.0**128, 0.0, -1.0], dtype=torch.float64), "e8m0"),
+        torch.tensor([0, 255, 0, 255]),
+    )
 
 
 def zero_and_nan_by_hand(encode, x, format, **options):
@@ -168,10 +174,14 @@ def by_value(law):
             size, all_of_them = value.abs(), held(format)
             codes = torch.searchsorted(meaning(all_of_them, format).contiguous(), size.contiguous())
             code = all_of_them[codes.clamp(max=len(all_of_them) - 1)]
-            assert ((meaning(code, format) == size) | ~size.isfinite()).all(), f"no number of {format}: {value.tolist()}"
+            assert ((meaning(code, format) == size) | ~size.isfinite()).all(), (
+                f"no number of {format}: {value.tolist()}"
+            )
             code = torch.where(size.isfinite(), code, f.top + 1)
             code = torch.where(value.isnan() & (f.special == "ieee"), f.top + 1 + 2 ** max(f.mantissa - 1, 0), code)
-            negative = value.signbit() if f.special != "nan" else torch.where(value.isnan(), x.signbit(), value.signbit())
+            negative = (
+                value.signbit() if f.special != "nan" else torch.where(value.isnan(), x.signbit(), value.signbit())
+            )
             return code + torch.where(negative & f.signed, 2 ** (f.bits - 1), 0)
 
         law(found, x, **options)
@@ -196,7 +206,7 @@ def error_is_half_a_step(rounded, x, format, rounding, overflow):
 
 
 def one_of_the_neighbours(stochastic, x, u, format, overflow):
-    """The inner one whatever u, but for what lies beyond the largest; the outer one for u = 0, unless x is one itself."""
+    """The inner one whatever u, but for what lies beyond the largest; the outer one for u = 0, unless x is a number."""
     known = held(format)
     known = known[:-1][known.diff() == 1]
     low, high = meaning(known, format), meaning(known + 1, format)
@@ -223,7 +233,10 @@ def ends_by_lot(stochastic, x, u, format, overflow):
     u = torch.tensor([0.5, 0.25, 0.9375, 0.9375]).double()
     same(stochastic(ends, u, "e4m3"), torch.tensor([448.0, math.nan, math.nan, math.nan]).double())
     same(stochastic(ends, u, "e4m3", "saturate"), torch.tensor([448.0, 448.0, -448.0, 448.0]).double())
-    same(stochastic(ends * 2.0**119, u, "bf16").abs(), torch.tensor([464.0, 464.0, math.inf, math.inf]).double() * 2.0**119)
+    same(
+        stochastic(ends * 2.0**119, u, "bf16").abs(),
+        torch.tensor([464.0, 464.0, math.inf, math.inf]).double() * 2.0**119,
+    )
 
 
 def zero_and_nan_by_lot(stochastic, x, u, format, overflow):
@@ -244,7 +257,7 @@ def saturating_numbers(f, x, format="e4m3", rounding="even", overflow="infinity"
     return torch.where(x.isinf(), f(x, format, rounding, "infinity"), value)
 
 
-CODES = [
+CODES: list[Callable[..., None]] = [
     numbers_keep_their_code,
     ties_go_to_even_codes,
     nearest_is_taken,
@@ -268,7 +281,12 @@ OPERATIONS = [
     Operation(
         "precision.rounded",
         inputs=conversions(),
-        laws=[*map(by_value, CODES[1:6]), rounding_again_changes_nothing, error_is_half_a_step, nothing_named_is_e4m3],
+        laws=[
+            *(by_value(law) for law in CODES[1:6]),
+            rounding_again_changes_nothing,
+            error_is_half_a_step,
+            nothing_named_is_e4m3,
+        ],
         conventions=SATURATION,
         exact=True,
     ),

@@ -1,4 +1,4 @@
-"""What the operations of numbers of few bits are tried on: numbers of a format, midpoints, and what lies beside them."""
+"""What operations on numbers of few bits are tried on: numbers of a format, midpoints, and what lies beside them."""
 
 from __future__ import annotations
 

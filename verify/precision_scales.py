@@ -1,4 +1,4 @@
-"""Laws of blocks that share a scale, of the loss scale and the steps it allows, and of what a format does to gradients."""
+"""Laws of blocks that share a scale, of the loss scale and its steps, and of what a format does to gradients."""
 
 from __future__ import annotations
 
@@ -130,7 +130,8 @@ def zeros_have_the_scale_one(quantize, x, format, block, powers):
     if format != "e2m1":
         broken = torch.ones(2, 4).double()
         broken[0, 0] = math.nan
-        found = back(*quantize(broken, format, (1, 2), powers), format, (1, 2))
+        codes, scales = quantize(broken, format, (1, 2), powers)
+        found = back(codes, scales, format, (1, 2))
         assert found.isnan().tolist() == [[True, True, False, False], [False] * 4], f"{found.tolist()}"
 
 
@@ -186,7 +187,10 @@ def shrinks_at_once(scales, overflows, **options):
     flags = torch.tensor([0, 0, 1, 1, 0, 0, 0, 0]).bool()
     close(scales(flags, start=8.0, interval=3), torch.tensor([8, 8, 4, 2, 2, 2, 4, 4]).double())
     flags = torch.tensor([0, 0, 1, 0, 0, 0]).bool()
-    close(scales(flags, start=1.0, interval=3, growth=4.0, backoff=0.25), torch.tensor([1, 1, 0.25, 0.25, 0.25, 1]).double())
+    close(
+        scales(flags, start=1.0, interval=3, growth=4.0, backoff=0.25),
+        torch.tensor([1, 1, 0.25, 0.25, 0.25, 1]).double(),
+    )
 
 
 def never_beyond_fp32(scales, overflows, **options):
@@ -209,7 +213,7 @@ def plain_descent_without_overflow(sgd, x, gradients, **options):
 
 
 def overflow_skips_the_step(sgd, x, gradients, **options):
-    """At the scale 65536 half precision holds gradients below one: 2 is skipped, 3/4 is not, and at 32768 nor is 3/2."""
+    """At the scale 65536 half precision holds gradients below one: 2 is skipped; 3/2 is not, at 32768."""
     g = torch.tensor([[2.0], [1.5], [0.75]]).double()
     path, scales = sgd(torch.zeros(1).double(), g, lr=1.0)
     close(path, torch.tensor([[0.0], [-1.5], [-2.25]]).double())

@@ -1,4 +1,4 @@
-"""Laws of sums and dot products: exact where they can be, within their bounds elsewhere, in the order that they have."""
+"""Laws of sums and dot products: exact where they can be, within their bounds elsewhere, in their order."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ def rows(draw):
 @st.composite
 def products(draw):
     """Two rows on the grid of quarters or eighths, small and large beside a format's largest number."""
-    shape, scale = draw(st.sampled_from([(1,), (5,), (2, 9), (3, 4)])), draw(st.sampled_from([1.0, 2.0**-6, 40.0, 2000.0]))
+    shape, scale = (
+        draw(st.sampled_from([(1,), (5,), (2, 9), (3, 4)])),
+        draw(st.sampled_from([1.0, 2.0**-6, 40.0, 2000.0])),
+    )
     x, y = draw(tensor(*shape, scale=scale)), draw(tensor(*shape, scale=0.5))
     accumulator = draw(st.sampled_from(["fp32", "fp16", "bf16", "e5m2", "e4m3"]))
     return {"x": x, "y": y, "format": draw(st.sampled_from(FORMATS)), "accumulator": accumulator}

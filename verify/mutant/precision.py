@@ -58,7 +58,9 @@ def hidden_one_everywhere(codes, format="e4m3"):
     return torch.where(small, value + torch.copysign(torch.full_like(value, f.least_normal), value), value)
 
 
-@mistake("precision.decode", id="e4m3-with-infinity", seen=NOWHERE, fix="in E4M3 the highest field holds numbers to 448")
+@mistake(
+    "precision.decode", id="e4m3-with-infinity", seen=NOWHERE, fix="in E4M3 the highest field holds numbers to 448"
+)
 def highest_field_is_special(codes, format="e4m3"):
     """Every format is read as those of IEEE 754: 240 is the largest number of E4M3."""
     f = FORMATS[format]
@@ -80,7 +82,9 @@ def least_scale_is_zero(codes, format="e4m3"):
     return torch.where((codes == 0), 0.0, decode(codes, format))
 
 
-@mistake("precision.decode", id="infinity-is-a-number", seen=NOWHERE, fix="above the largest number lie infinity and NaN")
+@mistake(
+    "precision.decode", id="infinity-is-a-number", seen=NOWHERE, fix="above the largest number lie infinity and NaN"
+)
 def special_codes_are_numbers(codes, format="e4m3"):
     """The highest field goes on like the others."""
     f, value = FORMATS[format], decode(codes, format)
@@ -274,7 +278,9 @@ def farther_is_likelier(x, u, format="bf16", overflow="infinity"):
     return decode(coded(magnitude, x, f, overflow == "saturate"), format)
 
 
-@mistake("precision.stochastic_round", id="sr-up-for-negative", seen=NOWHERE, fix="by magnitude, or by value on both sides")
+@mistake(
+    "precision.stochastic_round", id="sr-up-for-negative", seen=NOWHERE, fix="by magnitude, or by value on both sides"
+)
 def negative_numbers_by_value(x, u, format="bf16", overflow="infinity"):
     """Of a negative number the part is counted from zero, and the step goes toward +∞."""
     f = FORMATS[format]

@@ -7,8 +7,18 @@ import math
 import torch
 
 from reference.optimizers_gradients import clip_by_global_norm
-from reference.precision import FORMATS, decode, dequantize, encode, loss_scales, monitor, quantize, scale_init
-from reference.precision import scale_update, scaled_sgd
+from reference.precision import (
+    FORMATS,
+    decode,
+    dequantize,
+    encode,
+    loss_scales,
+    monitor,
+    quantize,
+    scale_init,
+    scale_update,
+    scaled_sgd,
+)
 from reference.precision_blocks import sizes, spread
 from verify.mistake import mistake
 

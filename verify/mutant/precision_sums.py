@@ -46,7 +46,9 @@ def compensation_of_the_term_alone(x):
     return compensated(x, lambda x, c: x - c, lambda t, s, y: (t - y) - s)
 
 
-@mistake("precision.kahan_sum", id="kahan-first-twice", seen=NOWHERE, fix="start at the first term and go on at the second")
+@mistake(
+    "precision.kahan_sum", id="kahan-first-twice", seen=NOWHERE, fix="start at the first term and go on at the second"
+)
 def first_term_twice(x):
     """The sum starts with the first term and the loop too."""
     return kahan_sum(torch.cat([x[..., :1], x], -1))
@@ -58,7 +60,9 @@ def over_all_axes(x):
     return kahan_sum(x.reshape(-1)).expand(x.shape[:-1])
 
 
-@mistake("precision.kahan_sum", id="kahan-detached", seen=NOWHERE, fix="the compensation has no slope, the terms have one")
+@mistake(
+    "precision.kahan_sum", id="kahan-detached", seen=NOWHERE, fix="the compensation has no slope, the terms have one"
+)
 def last_term_has_no_slope(x):
     """The last term is taken for a constant."""
     return kahan_sum(torch.cat([x[..., :-1], x[..., -1:].detach()], -1))
@@ -86,7 +90,7 @@ def pairs_of_long_runs(x):
 def odd_term_is_lost(x):
     """Of an odd number of terms the last has no partner, and is dropped."""
     while (n := x.shape[-1]) > 1:
-        x = x[..., 0 : n - n % 2 : 2] + x[..., 1 : n : 2]
+        x = x[..., 0 : n - n % 2 : 2] + x[..., 1:n:2]
     return x[..., 0]
 
 
@@ -102,7 +106,9 @@ def rows_together(x):
     return pairwise_sum(x.reshape(-1)).expand(x.shape[:-1])
 
 
-@mistake("precision.pairwise_sum", id="sum-of-absolute-values", seen=NOWHERE, fix="the bound has magnitudes, the sum has not")
+@mistake(
+    "precision.pairwise_sum", id="sum-of-absolute-values", seen=NOWHERE, fix="the bound has magnitudes, the sum has not"
+)
 def magnitudes(x):
     """Signs are lost."""
     return pairwise_sum(x.abs())

@@ -42,7 +42,7 @@ def _ladder(format: str) -> np.ndarray:
 @cache
 def _meanings(format: str) -> np.ndarray:
     """What every code means, in their order."""
-    exponent, mantissa, above, signed = _FORMATS[format]
+    _, _, above, signed = _FORMATS[format]
     special = np.full(above, np.nan)
     if above > 1:
         special[0] = np.inf
@@ -75,9 +75,7 @@ def _float32(x: np.ndarray, rounding: str, overflow: str) -> np.ndarray:
     return y.view(np.uint32).astype(np.int64)
 
 
-def encode(
-    x: jax.Array, format: str = "e4m3", rounding: str = "even", overflow: str = "infinity"
-) -> jax.Array:
+def encode(x: jax.Array, format: str = "e4m3", rounding: str = "even", overflow: str = "infinity") -> jax.Array:
     """The code of the nearest rung, of two as near the even one; or of the one in the direction asked for."""
     values = np.asarray(x, dtype=np.float64)
     if format == "fp32":
@@ -106,16 +104,12 @@ def encode(
     return jnp.asarray(np.array(codes, dtype=np.int64).reshape(values.shape))
 
 
-def rounded(
-    x: jax.Array, format: str = "e4m3", rounding: str = "even", overflow: str = "infinity"
-) -> jax.Array:
+def rounded(x: jax.Array, format: str = "e4m3", rounding: str = "even", overflow: str = "infinity") -> jax.Array:
     """What the code of x means."""
     return decode(encode(x, format, rounding, overflow), format)
 
 
-def stochastic_round(
-    x: jax.Array, u: jax.Array, format: str = "bf16", overflow: str = "infinity"
-) -> jax.Array:
+def stochastic_round(x: jax.Array, u: jax.Array, format: str = "bf16", overflow: str = "infinity") -> jax.Array:
     """The rung above |x| if u is less than the part of the way to it that x has gone, else the rung below."""
     rungs, top = _ladder(format), len(_ladder(format)) - 2
     values, found = np.asarray(x, dtype=np.float64), []
@@ -170,7 +164,8 @@ def quantize(
 ) -> tuple[jax.Array, jax.Array]:
     """One block after the other, its scale found among the powers of two by doubling and halving."""
     values = np.asarray(x)
-    (R, C), (rows, columns) = values.shape, _blocks(values.shape, block)
+    R, C = values.shape
+    rows, columns = _blocks((R, C), block)
     largest = float(_ladder(format)[-2])
     codes = np.zeros((R, C), dtype=np.int64)
     scales = np.ones((-(-R // rows), -(-C // columns)))
@@ -190,11 +185,9 @@ def quantize(
     return jnp.asarray(codes), jnp.asarray(scales)
 
 
-def dequantize(
-    codes: jax.Array, scales: jax.Array, block: tuple[int, int] | None, format: str = "e4m3"
-) -> jax.Array:
+def dequantize(codes: jax.Array, scales: jax.Array, block: tuple[int, int] | None, format: str = "e4m3") -> jax.Array:
     """Meanings times a Kronecker product of the scales and a block of ones."""
-    spread = jnp.kron(scales, jnp.ones(_blocks(codes.shape, block)))
+    spread = jnp.kron(scales, jnp.ones(_blocks((codes.shape[0], codes.shape[1]), block)))
     return decode(codes, format) * spread[: codes.shape[0], : codes.shape[1]]
 
 
