@@ -3,6 +3,7 @@ r"""Floating-point formats and rounding to them: what few bits can hold, where t
 A format has m bits of mantissa and the bias b; a code has the exponent field f and the mantissa field k. Sums are in
 precision_sums.py, scales in precision_scales.py. Article papers/precision.md, code reference/precision_formats.py, laws
 verify/precision.py.
+"""
 
 from sympy import IndexedBase, Rational, S, Sum, Symbol
 
