@@ -200,7 +200,7 @@ def wrong(r: dict[str, Any]) -> bool:
 
 def drawn(found: list[dict[str, Any]], path: str) -> None:
     """Sums, dot products, the scale, the magnitudes."""
-    from bench.figures import frame, names, panels, save, series
+    from bench.figures import INK, frame, names, panels, save, series
 
     figure, (left, right, below, last) = panels(2, "What few bits lose, and how a scale saves it", rows=2)
     for axes, what, title, unit in (
@@ -218,26 +218,21 @@ def drawn(found: list[dict[str, Any]], path: str) -> None:
         names(axes, ends)
     scale = [r for r in found if r["what"] == "scale of the loss"]
     steps = [r["at"] for r in scale]
-    below.step(steps, [r["measured"] for r in scale], where="post", lw=1.0, color="#4e79a7")
+    below.step(steps, [r["measured"] for r in scale], where="post", lw=1.0, color=INK[0])
     frame(below, "step", f"a factor, doubled after {INTERVAL} steps, halved by an overflow",
           title="The scale of the loss in fp16", log="y", xticks=(0, STEPS // 2, STEPS))  # fmt: skip
     below.set_yscale("log", base=2)
-    ends = []
     for color, name in enumerate(dict.fromkeys(r["of"] for r in found if r["what"] == "gradients of size 2^e")):
         of = [r for r in found if r["what"] == "gradients of size 2^e" and r["of"] == name]
         xs, shares = [r["at"] for r in of], [r["measured"] for r in of]
         series(last, xs, shares, color=color)
-        place = max(range(len(of)), key=shares.__getitem__)
-        last.annotate(name, (xs[place], shares[place]), (4, 4), textcoords="offset points", color=f"C{color}")
+        last.text(0.72, 0.85 - 0.08 * color, name, transform=last.transAxes, color=INK[color])
     f = FORMATS["fp16"]
-    for at, name in (
-        (math.log2(f.least / 2), "zero"),
-        (math.log2(f.least_normal), "subnormal"),
-        (math.log2(f.largest), "∞"),
-    ):
-        last.axvline(at, lw=0.6, color="#3b3b3b")
-        last.annotate(name, (at, 1.0), (-3, -2), xycoords=("data", "axes fraction"), textcoords="offset points",
-                      ha="right" if name != "∞" else "left", va="top", rotation=90)  # fmt: skip
+    edges = {"zero": f.least / 2, "subnormal": f.least_normal, "overflow": f.largest}
+    for name, edge in edges.items():
+        last.axvline(math.log2(edge), lw=0.6, color="#3b3b3b")
+        last.annotate(name, (math.log2(edge), 1.0), (-3, -2), xycoords=("data", "axes fraction"),
+                      textcoords="offset points", ha="right", va="top", rotation=90)  # fmt: skip
     frame(last, "exponent e", "share of the gradients with 2^e ≤ |g| < 2^(e+1)", title="Gradients, and fp16", zero=True)
     save(figure, path)
 
