@@ -1,5 +1,7 @@
 r"""What Muon's quintic does to a singular value. Article papers/optimizers.md, code reference/optimizers_muon.py."""
 
+from itertools import pairwise
+
 from sympy import Interval, Rational, Symbol
 
 from derivations.claim import claim
@@ -36,4 +38,35 @@ def newton_schulz_gathers_singular_values(a=Rational("3.4445"), b=-Rational("4.7
             a + b * small**2 + c * small**4,
             ge(Rational(5, 3), "p(s)/s: what is below 0.68 grows geometrically", by=Within(small, 0, low)),
         ),
+    )
+
+
+THRESHOLDS = [Rational(text) for text in ("1/300", "0.0114", "0.039", "0.134", "0.45", "0.68")]
+along = Symbol("y", real=True)
+
+
+@claim(
+    source="jordan2024muon, NewtonSchulz5: five steps",
+    code="reference.optimizers_muon.newton_schulz",
+    scope="enclosed",
+    why="polynomials with decimal coefficients are enclosed on intervals",
+    domains={along: Interval(0, 1)},
+    mistakes={
+        "the cubic iteration 3s/2 − s³/2 is as fast": {"step": lambda s: Rational(3, 2) * s - s**3 / 2},
+        "four steps are enough": {"reached": [*THRESHOLDS[1:4], low, low]},
+        "a thousandth is enough to start from": {"start": Rational(1, 1000)},
+    },
+)
+def five_steps_suffice_from_a_three_hundredth(
+    start=THRESHOLDS[0],
+    reached=tuple(THRESHOLDS[1:]),
+    step=lambda s: Rational("3.4445") * s - Rational("4.775") * s**3 + Rational("2.0315") * s**5,
+):
+    """From 1/300 of the norm, five steps of p take a singular value past 0.0114, 0.039, 0.134, 0.45 and 0.68."""
+    return tuple(
+        below(
+            step(low + (high - low) * along),
+            ge(least, "the next threshold; what is past one stays past it", by=Within(along, 0, 1)),
+        )
+        for (low, high), least in zip(pairwise([start, *THRESHOLDS[1:]]), reached, strict=True)
     )

@@ -34,6 +34,7 @@ def test_five_forms_and_all_sizes():
         "information.huffman_is_optimal_up_to_five",
         "markov.laplace_is_not_the_posterior_mode",
         "memory.peak_is_one_of_four_instants",
+        "optimizers.five_steps_suffice_from_a_three_hundredth",
         "optimizers.newton_schulz_gathers_singular_values",
         "sampling.greedy_is_not_the_likeliest_text",
         "sampling.repetition_penalty_depends_on_the_shift",
