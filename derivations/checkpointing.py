@@ -36,7 +36,9 @@ class Fewest(Function):
         return -(-n // k)
 
     def _latex(self, printer):
-        return rf"\min_{{k \ge 1}} \left(k + \left\lceil \frac{{{printer._print(self.args[0])}}}{{k}} \right\rceil\right)"
+        return (
+            rf"\min_{{k \ge 1}} \left(k + \left\lceil \frac{{{printer._print(self.args[0])}}}{{k}} \right\rceil\right)"
+        )
 
 
 class RootUp(Function):
@@ -142,7 +144,7 @@ def square_root_is_optimal(fewest=Fewest, root=RootUp, one=1, bound=4 * layers):
     },
 )
 def unequal_segments_need_less(own=0, room=lambda j: peak - j, most=peak * (peak - 1) / 2):
-    """A peak of P allows P(P − 1)/2 equal layers, in segments of P − 1, P − 2, …, 1: √(2n) where equal ones need 2√n."""
+    """A peak of P allows P(P − 1)/2 equal layers, in segments of P − 1, …, 1: √(2n) where equal segments need 2√n."""
     return (
         below(
             Sum(room(j) + own - short[j], (j, 1, m)),
@@ -203,12 +205,12 @@ def larger(x, y):
     },
 )
 def dynamic_program_is_optimal(found=larger, held=larger):
-    """No cutting of a chain has a lower peak than f(i) = aᵢ + min max(inside, f(j)): what is best ends in what is best."""
+    """No cutting of a chain has a lower peak than f(i) = aᵢ + min max(inside, f(j)): the best ends in the best."""
     return below(
         a + found(b, f - more),
         le(
             a + held(b, f),
-            "the rest is cut so that it needs f, and could do with f − d: so could the whole, and f(i) is the least of all j",
+            "the rest, cut so that it needs f, could do with f − d: then so could the whole; f(i) is the least over j",
         ),
     )
 
@@ -227,7 +229,7 @@ first, second = (Law(IndexedBase(x, real=True), n, i, 1, p / (1 - p)) for x in "
     },
 )
 def another_mask_is_another_gradient(same=Sum(v[i] ** 2, (i, 1, n)) / (1 - p), other=Sum(v[i] ** 2, (i, 1, n))):
-    """The slope of ½Σ(xv)² under a mask x is Σx²v²; with a second mask y in the second run its mean is 1 − p of that."""
+    """The slope of ½Σ(xv)² under a mask x is Σx²v²; with another one, y, in the second run its mean is 1 − p of that."""
     x, y = first.table, second.table
     return (
         expect(

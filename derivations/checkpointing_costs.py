@@ -92,9 +92,11 @@ STREAM = Cost("kept", held("full"), GPT2, "full, without states", only=("sum",))
 def full_recompute_adds_a_third(
     back=share * forward, again=forward, head=2 * B * T * V * D, last=2 * L * B * T * F * D
 ):
-    """With backward twice forward, all run again is a third more; a decoder saves the head and each block's last product."""
+    """With backward twice forward, all run again is a third more; a decoder saves its head and blocks' last products."""
     return (
-        equal((forward + again + back) / (forward + back), eq(Rational(4, 3), "forward 1, again 1, backward 2: 4 for 3")),
+        equal(
+            (forward + again + back) / (forward + back), eq(Rational(4, 3), "forward 1, again 1, backward 2: 4 for 3")
+        ),
         derive(BACKWARD(), eq(2 * FORWARD(), "every product has two in the backward pass; scores are explicit")),
         derive(
             FULL(),
@@ -128,7 +130,7 @@ def block(cost):
 def selective_recompute_cost(
     part=T / (6 * D + T), again=2 * L * B * H * K * T**2, freed=4 * L * B * H * T**2, states=5056 * L
 ):
-    """Attention's two products are T/(6D + T) of a block, F = 4HK; one of them is run again, and its tables not kept."""
+    """Attention's two products are T/(6D + T) of a block if F = 4HK; one is run again, and its tables are not kept."""
     step = block(FORWARD) + block(BACKWARD)
     return (
         derive(block(CORE) / block(FORWARD), eq(part, "4BHKT² of that and 8BTDHK + 4BTDF, where F = 4HK")),
@@ -136,7 +138,9 @@ def selective_recompute_cost(
         derive(block(SCORES) / step, eq(part / 6, "one of two products, of a step that is three times forward")),
         derive(
             EXPLICIT() - SELECTIVE(),
-            eq(freed - states, "queries, keys and values are kept either way; on a CPU a state of the generator is new"),
+            eq(
+                freed - states, "queries, keys and values are kept either way; on a CPU a state of the generator is new"
+            ),
         ),
     )
 

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from reference import expect
-from reference.checkpointing_block import RECOMPUTE, Weights, block, drop
+from reference.activations import gelu
+from reference.checkpointing_block import DRAWN, RECOMPUTE, Weights, block, drop
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -190,10 +191,10 @@ def optimal_segments(kept: Int[Tensor, "N"], inside: Int[Tensor, "N"]) -> Bool[T
         least.append([*map(sum, zip(inputs, ends, strict=True)), math.inf])
     m = min(range(1, N + 1), key=lambda m: least[m][0])
     starts, i, left = torch.zeros(N, dtype=torch.bool), 0, least[m][0]
-    for m in reversed(range(m)):
+    for rest in reversed(least[:m]):
         starts[i] = True
         left -= inputs[i]
-        i = next(j for j in range(i + 1, N + 1) if max(before[j] - before[i], least[m][j]) <= left)
+        i = next(j for j in range(i + 1, N + 1) if max(before[j] - before[i], rest[j]) <= left)
     return starts.to(kept.device)
 
 
@@ -208,7 +209,7 @@ def _differentiated(function: Callable[..., Any], dy: Any, xs: Sequence[Any], se
         if dy.shape != y.shape:
             expect.fail("dy", f"the shape of the output, {tuple(y.shape)}", f"shape {tuple(dy.shape)}")
         gradients = torch.autograd.grad(y, fresh, dy)
-        return y.detach(), *gradients, torch.rand((), dtype=torch.float64)
+        return y.detach(), *gradients, torch.randint(DRAWN, ())
 
 
 def chain_gradients(
@@ -219,11 +220,11 @@ def chain_gradients(
     dropout: float = 0.0,
     seed: int = 0,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """(y, dx, dw, next draw) of x ← x + dropout(tanh(x Wₗ)) through L layers, `every` of them a recomputed segment.
+    """(y, dx, dw, next draw) of x ← x + dropout(gelu(x Wₗ)) through L layers, `every` of them a recomputed segment.
 
-    All is drawn from the CPU's generator, in float64, after torch.manual_seed(seed); what it draws next tells whether
-    recomputing has left it alone. Raises ValueError for axes that do not agree, every < 1, a dropout that is not from 0
-    below 1, or a negative seed. Source: chen2016sublinear, §4.
+    All is drawn from the CPU's generator, 53 bits a number, after torch.manual_seed(seed); the number that it draws
+    next tells whether recomputing has left it alone. Raises ValueError for axes that do not agree, every < 1, a dropout
+    that is not from 0 below 1, or a negative seed. Source: chen2016sublinear, §4.
     """
     for name, value in (("x", x), ("w", w)):
         expect.floating(name, value)
@@ -234,7 +235,7 @@ def chain_gradients(
     expect.number("dropout", dropout, 0, 1, open_high=True)
 
     def whole(x, w):
-        layers = [lambda x, weight=weight: x + drop(torch.tanh(x @ weight), dropout) for weight in w.unbind()]
+        layers = [lambda x, weight=weight: x + drop(gelu(x @ weight), dropout) for weight in w.unbind()]
         return chain(layers, x, every)
 
     y, dx, dw, after = _differentiated(whole, dy, (x, w), seed)

@@ -8,6 +8,7 @@ Article papers/checkpointing.md.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 RECOMPUTE = ("none", "selective", "full")
+DRAWN = 2**53
 
 
 class Weights(NamedTuple):
@@ -39,10 +41,14 @@ class Weights(NamedTuple):
 
 
 def drop(x: Any, p: float) -> Any:
-    """x/(1 − p) with probability 1 − p, else zero, drawn in float64 from the CPU's generator; nothing is if p = 0."""
+    """x/(1 − p) with probability 1 − p, else zero, by a number of 53 bits each from the CPU's generator; none if p = 0.
+
+    Whole numbers are drawn, since p is no number of x's dtype: what is kept does not hang on rounding.
+    """
     if p == 0:
         return x
-    return torch.where((torch.rand(x.shape, dtype=torch.float64) >= p).to(x.device), x / (1 - p), 0)
+    kept = torch.randint(DRAWN, x.shape) >= math.ceil(p * DRAWN)
+    return torch.where(kept.to(x.device), x / (1 - p), 0)
 
 
 def core(q: Any, k: Any, v: Any, dropout: float) -> Float[Tensor, "B H T K"]:
@@ -66,4 +72,4 @@ def block(x: Any, w: Weights, H: int, dropout: float, again: Callable[..., Any] 
     q, k, v = (heads(normal @ part.mT, H) for part in (w.q, w.k, w.v))
     mixed = core(q, k, v, dropout) if again is None else again(core, q, k, v, dropout)
     x = x + drop(side_by_side(mixed) @ w.out.mT, dropout)
-    return x + drop(gelu(layer_norm(x) @ w.up.mT, "tanh") @ w.down.mT, dropout)
+    return x + drop(gelu(layer_norm(x) @ w.up.mT) @ w.down.mT, dropout)

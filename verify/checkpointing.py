@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import torch
 from hypothesis import strategies as st
@@ -14,11 +15,12 @@ from verify.compare import close
 from verify.inputs import drawn, tensor
 from verify.suite import Operation
 
-CHAINS = [(2, 3, 4), (3, 2, 5), (1, 4, 3), (2, 1, 1), (3, 4, 7)]
+CHAINS = [(2, 3, 4), (3, 2, 5), (1, 4, 3), (2, 1, 1)]
 """B, D, L."""
 BLOCKS = [(2, 3, 4, 2, 5), (1, 4, 6, 3, 2), (3, 2, 4, 1, 3), (1, 1, 2, 2, 4)]
 """B, T, D, H, F."""
 DROPOUT = [0.0, 0.5, 0.2]
+WAYS = [*itertools.product(RECOMPUTE[::-1], DROPOUT[::-1])]
 
 
 @st.composite
@@ -33,12 +35,12 @@ def chains(draw):
 @st.composite
 def blocks(draw):
     """A small block and one of three ways to recompute it."""
+    recompute, dropout = draw(st.sampled_from(WAYS))
     B, T, D, H, F = draw(st.sampled_from(BLOCKS))
     shapes = [*[(D, D)] * 4, (F, D), (D, F)]
     return {"dy": draw(tensor(B, T, D)), "x": draw(tensor(B, T, D)), "H": H,
             "weights": [draw(tensor(*shape, scale=0.25)) for shape in shapes],
-            "recompute": draw(st.sampled_from(RECOMPUTE)), "dropout": draw(st.sampled_from(DROPOUT)),
-            "seed": draw(st.integers(0, 2**31))}  # fmt: skip
+            "recompute": recompute, "dropout": dropout, "seed": draw(st.integers(0, 2**31))}  # fmt: skip
 
 
 @st.composite
@@ -63,8 +65,8 @@ def same(found, expected):
 
 
 def draws(seed, count):
-    """The numbers that the generator gives after the seed."""
-    return torch.rand(count, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    """The numbers that the generator gives after the seed, as whole numbers of 53 bits."""
+    return torch.randint(2**53, (count,), generator=torch.Generator().manual_seed(seed))
 
 
 def cutting_changes_nothing(chain_gradients, dy, x, w, every, dropout, seed):
@@ -100,13 +102,13 @@ def seed_decides(f, dy, x, seed, **inputs):
 
 
 def silent_layers_by_hand(chain_gradients, dy, x, w, every, dropout, seed):
-    """With weights of zero nothing moves, and each learns Σ x ⊗ (mask dy), the mask being that of the forward pass."""
+    """With weights of zero nothing moves, and each learns ½ Σ x ⊗ (mask dy), with the mask of the forward pass."""
     y, dx, dw, _ = chain_gradients(dy, x, torch.zeros_like(w), every, dropout, seed)
     close(y, x)
     close(dx, dy)
     L = len(w)
-    masks = (draws(seed, L * x.numel()).reshape(L, *x.shape) >= dropout) / (1 - dropout)
-    close(dw, x.mT @ (masks * dy), scale=1)
+    masks = (draws(seed, L * x.numel()).reshape(L, *x.shape) >= math.ceil(dropout * 2**53)) / (1 - dropout)
+    close(dw, x.mT @ (masks * dy) / 2, scale=1)
 
 
 def silent_branches_pass_all(block_gradients, dy, x, weights, H, recompute, dropout, seed):
@@ -127,7 +129,7 @@ def gradients_are_linear(f, dy, x, **inputs):
 def everything_learns(f, dy, x, **inputs):
     """The output moves with all arguments together as their gradients say: Gauss's rule over a short step."""
     names = [name for name in ("w", "weights") if name in inputs]
-    short, inner = 2.0**-9, 12**-0.5
+    short, inner = 2.0**-11, 12**-0.5
 
     def at(s):
         moved = {n: [u + s for u in inputs[n]] if isinstance(inputs[n], list) else inputs[n] + s for n in names}

@@ -1,6 +1,6 @@
 """Recomputed chains and blocks as if nothing were: masks from the generator's own numbers, gradients of what is kept.
 
-The generator is PyTorch's on a CPU, a Mersenne twister seeded with one number, of which a float64 takes two words.
+The generator is PyTorch's on a CPU, a Mersenne twister seeded with one number, of which a number takes two words.
 Segments are found by trying every cutting of the chain.
 """
 
@@ -14,9 +14,9 @@ import numpy as np
 
 
 def _numbers(seed: int, count: int) -> np.ndarray:
-    """The first numbers in [0, 1) after the seed: 53 low bits of two words, the first one high."""
+    """The first numbers after the seed: the 53 low bits of two words, the first one high."""
     words = np.random.RandomState(seed).randint(0, 2**32, size=2 * count, dtype=np.uint32).astype(np.uint64)
-    return ((words[0::2] << np.uint64(32) | words[1::2]) & np.uint64(2**53 - 1)).astype(np.float64) * 2.0**-53
+    return ((words[0::2] << np.uint64(32) | words[1::2]) & np.uint64(2**53 - 1)).astype(np.int64)
 
 
 def _factors(seed: int, dropout: float, shapes) -> tuple[list[jax.Array], jax.Array]:
@@ -25,7 +25,7 @@ def _factors(seed: int, dropout: float, shapes) -> tuple[list[jax.Array], jax.Ar
     drawn = _numbers(seed, sum(sizes) + 1)
     places = np.cumsum([0, *sizes])
     masks = [
-        jnp.asarray((drawn[a:b] >= dropout) / (1 - dropout)).reshape(shape) if dropout else jnp.ones(shape)
+        jnp.asarray((drawn[a:b] / 2**53 >= dropout) / (1 - dropout)).reshape(shape) if dropout else jnp.ones(shape)
         for a, b, shape in zip(places, places[1:], shapes, strict=False)
     ]
     return masks, jnp.asarray(drawn[-1])
@@ -35,13 +35,14 @@ def chain_gradients(dy, x, w, every=1, dropout=0.0, seed=0):
     """Everything is kept: forward through the layers, back through their transposes."""
     w = jnp.asarray(w)
     masks, after = _factors(seed, dropout, [x.shape] * len(w))
-    stream, bent = [jnp.asarray(x)], []
+    stream, wide = [jnp.asarray(x)], []
     for weight, mask in zip(w, masks, strict=True):
-        bent.append(jnp.tanh(stream[-1] @ weight))
-        stream.append(stream[-1] + mask * bent[-1])
+        wide.append(stream[-1] @ weight)
+        stream.append(stream[-1] + mask * wide[-1] * jax.scipy.stats.norm.cdf(wide[-1]))
     back, slopes = jnp.asarray(dy), []
     for t in reversed(range(len(w))):
-        inner = back * masks[t] * (1 - bent[t] ** 2)
+        density = jnp.exp(-(wide[t] ** 2) / 2) / jnp.sqrt(2 * jnp.pi)
+        inner = back * masks[t] * (jax.scipy.stats.norm.cdf(wide[t]) + wide[t] * density)
         slopes.append(stream[t].T @ inner)
         back = back + inner @ w[t].T
     return stream[-1], back, jnp.stack(slopes[::-1]), after
@@ -65,7 +66,7 @@ def _block(x, q, k, v, out, up, down, masks, H):
     mixed = jnp.einsum("bhts,bshk,dhk->btd", weights, values, out.reshape(D, H, D // H))
     x = x + on_heads * mixed
     hidden = jnp.einsum("btd,fd->btf", _normal(x), up)
-    bent = hidden / (1 + jnp.exp(-2 * jnp.sqrt(2 / jnp.pi) * (hidden + 0.044715 * hidden**3)))
+    bent = hidden * jax.scipy.stats.norm.cdf(hidden)
     return x + on_hidden * jnp.einsum("btf,df->btd", bent, down)
 
 
