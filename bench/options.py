@@ -64,6 +64,7 @@ def parser(command: str, says: str) -> Parser:
     p.add_argument("--attention", choices=["explicit", "sdpa", "flash"], default="sdpa", help="flash is sdpa on cuda")
     p.add_argument("--dropout", type=float, default=0.0, metavar="P")
     p.add_argument("--recompute", choices=["none", "selective", "full"], default="none")
+    p.add_argument("--every", type=natural, default=1, metavar="N", help="blocks in a segment that is recomputed")
     p.add_argument("--chunks", type=natural, default=1, metavar="N", help="parts of the loss, logits computed again")
     p.add_argument("--optimizer", choices=OPTIMIZERS, default="adamw")
     p.add_argument("--way", choices=WAYS, help="how PyTorch runs it (default: its own, loop on cpu, foreach on cuda)")
@@ -103,7 +104,7 @@ def setting(options: argparse.Namespace) -> Setting:
     way = options.way or ("foreach" if options.device == "cuda" else "loop")
     attention = "sdpa" if options.attention == "flash" else options.attention
     run = Run(options.batch, options.seq, attention, options.dropout, options.recompute, options.chunks,
-              DTYPES[options.dtype], options.seq, options.lora)  # fmt: skip
+              DTYPES[options.dtype], options.seq, options.lora, every=options.every)  # fmt: skip
     plan = Plan(options.optimizer, way, options.accumulate, options.dp, options.tp, options.pp, options.stage,
                 options.zero)  # fmt: skip
     return Setting(options.model, a, run, plan, options.device, options.dtype)

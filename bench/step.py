@@ -27,7 +27,7 @@ def training(s: Setting) -> tuple[Callable[[], Any], Callable[[Callable[[str], A
     a, run, plan = s.a, s.run, s.plan
     held: dict[str, Any] = {}
     sizes = Sizes("gpt2" if a.S else "llama", a.L, a.D, a.H, a.G, a.K, a.F, a.V, a.S or run.positions,
-                  a.tied, run.attention, run.dropout, run.recompute, run.chunks)  # fmt: skip
+                  a.tied, run.attention, run.dropout, run.recompute, run.chunks, run.every)  # fmt: skip
     backend = SDPBackend.FLASH_ATTENTION if s.dtype != "fp32" else SDPBackend.EFFICIENT_ATTENTION
 
     def build():

@@ -229,7 +229,7 @@ first, second = (Law(IndexedBase(x, real=True), n, i, 1, p / (1 - p)) for x in "
     },
 )
 def another_mask_is_another_gradient(same=Sum(v[i] ** 2, (i, 1, n)) / (1 - p), other=Sum(v[i] ** 2, (i, 1, n))):
-    """The slope of ½Σ(xv)² under a mask x is Σx²v²; with another one, y, in the second run its mean is 1 − p of that."""
+    """The slope of ½Σ(xv)² under a mask x is Σx²v²; with another, y, in the second run its mean is 1 − p of that."""
     x, y = first.table, second.table
     return (
         expect(

@@ -92,7 +92,7 @@ STREAM = Cost("kept", held("full"), GPT2, "full, without states", only=("sum",))
 def full_recompute_adds_a_third(
     back=share * forward, again=forward, head=2 * B * T * V * D, last=2 * L * B * T * F * D
 ):
-    """With backward twice forward, all run again is a third more; a decoder saves its head and blocks' last products."""
+    """With backward twice forward, all run again is a third more; decoders save the head, blocks their last product."""
     return (
         equal(
             (forward + again + back) / (forward + back), eq(Rational(4, 3), "forward 1, again 1, backward 2: 4 for 3")

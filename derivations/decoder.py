@@ -19,6 +19,7 @@ class Run:
     """How a model is run: B sequences of T tokens, and what PyTorch is told.
 
     recompute  "full": blocks keep their inputs; "selective": attention keeps queries, keys and values
+    every      so many blocks are a segment, if all are recomputed: the first keeps its input
     chunks     of the loss, whose logits are computed again for one part of the rows after the other
     dtype      of the parameters; autocast is the machine's business
     positions  how many the model's tables and masks hold
@@ -37,6 +38,7 @@ class Run:
     rank: Any = 0
     first: bool = True
     last: bool = True
+    every: int = 1
 
 
 def is_gpt2(a: Architecture) -> bool:
@@ -177,17 +179,26 @@ def llama_block(m, a, run, cos, sin, sparse, name, x):
 
 
 def blocks(m, a: Architecture, run: Run, x):
-    """The residual stream through all layers."""
+    """The residual stream through all layers, in segments where they are recomputed."""
     rows = a.latent.rope if a.latent else a.K
     cos, sin = (m.buffer((run.T, rows), run.dtype) for _ in range(2))
     dense = a.experts.dense if a.experts else a.L
+    parts = []
     for i in range(a.L):
-        m.where = f"block {i}"
         if is_gpt2(a):
-            block = partial(gpt2_block, m, a, run, f"blocks.{i}")
+            parts.append((f"block {i}", partial(gpt2_block, m, a, run, f"blocks.{i}")))
         else:
-            block = partial(llama_block, m, a, run, cos, sin, i >= dense, f"blocks.{i}")
-        x = m.checkpoint(block, x) if run.recompute == "full" else block(x)
+            parts.append((f"block {i}", partial(llama_block, m, a, run, cos, sin, i >= dense, f"blocks.{i}")))
+    for start in range(0, a.L, run.every):
+        segment = partial(through, m, parts[start : start + run.every])
+        x = m.checkpoint(segment, x) if run.recompute == "full" else segment(x)
+    return x
+
+
+def through(m, parts, x):
+    for where, block in parts:
+        m.where = where if m.phase != "again" else f"{where}, recomputed"
+        x = block(x)
     return x
 
 

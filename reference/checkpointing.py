@@ -75,6 +75,7 @@ def recomputed(function: Callable[..., Any], *inputs: Any) -> Any:
     states, cast, versions = generators(devices), casts(kinds), [x._version for x in tensors]
     first: list[Any] = []
     found: dict[int, Tensor] = {}
+    numbers: Iterator[int] = iter(())
 
     def told(x: Tensor) -> Any:
         return tuple(x.shape), x.dtype, x.device
@@ -114,7 +115,6 @@ def recomputed(function: Callable[..., Any], *inputs: Any) -> Any:
             except Enough as stop:
                 stop.__traceback__ = None  # it holds all that was computed on the way
 
-    numbers: Iterator[int] = iter(())
     with torch.autograd.graph.saved_tensors_hooks(keep_number, by_number):
         return function(*inputs)
 

@@ -4,9 +4,10 @@ r"""A decoder in the two forms that are trained most: GPT-2's and Llama's.
 
 GPT-2 adds learned positions, centres its norms and bends with GELU; Llama turns queries and keys, and gates.
 Attention is `explicit` (the scores are a tensor, as in reference.attention) or `sdpa` (PyTorch's fused function).
-`recompute="full"` keeps the input of each block only, and runs the block again in the backward pass; "selective" does
-so with attention alone, keeping queries, keys and values. With `chunks` the loss is the sum over so many parts of the
-rows, whose logits are computed again in the backward pass: no more than a part of them is ever in memory.
+`recompute="full"` keeps the input of each block only, or of each `every` blocks, and runs them again in the backward
+pass; "selective" does so with attention alone, keeping queries, keys and values. With `chunks` the loss is the sum over
+so many parts of the rows, whose logits are computed again in the backward pass: no more than a part of them is ever in
+memory.
 
 Derivation derivations/decoder.py: the same text over shapes in place of tensors, which predicts what it costs.
 """
@@ -50,12 +51,13 @@ class Sizes:
     dropout: float = 0.0
     recompute: str = "none"
     chunks: int = 1
+    every: int = 1
 
     def __post_init__(self):
         for name, known in (("form", FORMS), ("attention", ATTENTIONS), ("recompute", RECOMPUTE)):
             if getattr(self, name) not in known:
                 expect.fail(name, f"one of {', '.join(known)}", repr(getattr(self, name)))
-        for name in (*"LDHGKFVS", "chunks"):
+        for name in (*"LDHGKFVS", "chunks", "every"):
             expect.natural(name, getattr(self, name), 1)
         expect.number("dropout", self.dropout, 0, 1, open_high=True)
         if self.H % self.G:
@@ -71,6 +73,13 @@ def explicit(q, k, v, mask: Tensor, dropout: float) -> Float[Tensor, "B H T K"]:
     scores = (q @ k.mT) * q.shape[-1] ** -0.5
     p = F.softmax(scores.masked_fill(mask, -torch.inf), -1)
     return F.dropout(p, dropout) @ v
+
+
+def through(blocks, x, *given):
+    """Some blocks, one after the other: a segment."""
+    for block in blocks:
+        x = block(x, *given)
+    return x
 
 
 def core(sizes: Sizes):
@@ -189,9 +198,10 @@ class Decoder(nn.Module):
             x = F.dropout(x, self.sizes.dropout * self.training)
         else:
             given = self.cos[:T], self.sin[:T], self.mask
-        full = self.sizes.recompute == "full"
-        for block in self.blocks:
-            x = checkpoint(block, x, *given, use_reentrant=False) if full else block(x, *given)
+        full, every = self.sizes.recompute == "full", self.sizes.every
+        for start in range(0, len(self.blocks), every):
+            segment = partial(through, self.blocks[start : start + every])
+            x = checkpoint(segment, x, *given, use_reentrant=False) if full else segment(x, *given)
         if target is not None and self.sizes.chunks > 1:
             return self.chunked_loss(self.norm(x).flatten(0, 1), target.flatten())
         logits = self.head(self.norm(x))

@@ -45,14 +45,14 @@ def test_decoder_has_the_same_bits_recomputed_by_hand_by_pytorch_or_not_at_all(h
         assert torch.equal(a, b) and torch.equal(a, c)
 
 
-@pytest.mark.parametrize("how", ["selective", "full"])
+@pytest.mark.parametrize("how", ["selective", "full", "full --every 2"])
 def test_bytes_are_those_predicted_for_pytorch(how, monkeypatch):
     """The whole stream of the allocator, with our function in the place of theirs."""
     from bench.measure import compare_cpu
     from bench.options import parser, setting
 
     monkeypatch.setattr(decoder, "checkpoint", ours)
-    case = f"gpt2 --layers 2 --batch 2 --seq 24 --attention explicit --dropout 0.1 --optimizer sgd --recompute {how}"
+    case = f"gpt2 --layers 3 --batch 2 --seq 24 --attention explicit --dropout 0.1 --optimizer sgd --recompute {how}"
     found = compare_cpu(setting(parser("measure", "").parse_args(case.split())))
     for row in found["rows"]:
         assert row["predicted"] == row["measured"], row

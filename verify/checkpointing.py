@@ -132,7 +132,7 @@ def everything_learns(f, dy, x, **inputs):
     short, inner = 2.0**-11, 12**-0.5
 
     def at(s):
-        moved = {n: [u + s for u in inputs[n]] if isinstance(inputs[n], list) else inputs[n] + s for n in names}
+        moved: dict = {n: [u + s for u in inputs[n]] if isinstance(inputs[n], list) else inputs[n] + s for n in names}
         return f(dy, x + s, **{**inputs, **moved})
 
     slopes = [sum(g.sum() for g in at(short * (0.5 + s))[1:-1]) for s in (-inner, inner)]

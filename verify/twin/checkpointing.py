@@ -90,11 +90,11 @@ def segmented_peak(starts, kept, inside):
 def optimal_segments(kept, inside):
     """Every set of places to begin a segment, the first among them."""
     n = len(kept)
-    best = None
+    best: tuple = ()
     for number in range(2 ** (n - 1)):
         begins = [True] + [bool(number >> i & 1) for i in range(n - 1)]
         places = [i for i, begin in enumerate(begins) if begin]
         key = (int(segmented_peak(begins, kept, inside)), len(places), places)
-        if best is None or key < best[0]:
+        if not best or key < best[0]:
             best = key, begins
     return jnp.asarray(best[1])

@@ -1,0 +1,194 @@
+"""Recomputation, predicted and measured: bytes and time of a decoder, and the peak of a chain that is cut in many ways.
+
+python -m bench checkpointing [--json] [--svg FILE]. Bytes are those of the allocator's stream on this CPU, with one
+thread, and predicted by derivations/budget.py; so are operations, whose ratio stands beside that of times. A chain is
+one of equal layers, tanh, each of which keeps one tensor: its peak is measured in tensors, beyond what a chain of one
+layer takes.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator
+from itertools import pairwise
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch.profiler import ProfilerActivity, profile, record_function
+
+from bench.experiment import report, row
+from bench.measure import peak, predicted_stream
+from bench.options import Setting
+from bench.predict import counted
+from bench.step import on_cpu, training
+from derivations.budget import Plan, stream
+from derivations.decoder import Run
+from derivations.programs import gpt2
+from reference.checkpointing import optimal_segments, recomputed, segment_length, segmented_peak
+
+DEEP = {"L": 32, "D": 64, "H": 2, "K": 32, "F": 256, "V": 256, "S": 128}
+"""Deep and narrow, with few symbols: what blocks keep is most of it."""
+WIDE = {"L": 4, "D": 512, "H": 8, "K": 64, "F": 2048, "V": 512, "S": 512}
+"""Wide enough for products to take most of the time."""
+WAYS = (("none", 1), ("selective", 1), ("full", 1))
+SEGMENTS = (1, 2, 4, 8, 16, 32)
+LENGTHS = (6, 15, 36, 66, 105)
+ENTRIES, TIMES = 1 << 16, 7
+
+
+def a_setting(sizes: dict[str, int], B: int, T: int, attention: str, recompute: str, every: int = 1) -> Setting:
+    """A decoder of GPT-2's form, trained by plain descent in float32."""
+    run = Run(B, T, attention, recompute=recompute, positions=sizes["S"], every=every)
+    return Setting("gpt2-like", gpt2(**sizes), run, Plan(optimizer="sgd"), "cpu", "fp32")
+
+
+def memory(s: Setting, name: str) -> Iterator[dict[str, Any]]:
+    """What is kept when the backward pass begins, and the most that a step takes beyond what is there between steps."""
+    mine = [(phase, [size for size, _, _ in changes]) for phase, changes in predicted_stream(s)[1]]
+    theirs = on_cpu(s)[1]
+    for what, read in (("kept", lambda phases: sum(phases[0][1])),
+                       ("peak", lambda phases: peak([x for _, changes in phases for x in changes]))):  # fmt: skip
+        yield row(what, name, s.run.every, read(theirs), read(mine), attention=s.run.attention)
+
+
+def seconds(settings: list[Setting]) -> list[float]:
+    """The median time of a forward and backward pass of each, taken in turn."""
+    steps = []
+    for s in settings:
+        build, step, _ = training(s)
+        build()
+        step(lambda phase: None)
+        steps.append(step)
+    found: list[list[float]] = [[] for _ in settings]
+    for _ in range(TIMES):
+        for step, times in zip(steps, found, strict=True):
+            at: dict[str, float] = {}
+            step(lambda phase, at=at: at.update({phase: perf_counter()}))
+            times.append(at["optimizer"] - at["forward"])
+    return [statistics.median(times) for times in found]
+
+
+def operations(s: Setting) -> int:
+    """What a step executes."""
+    return counted(stream(s.a, s.run, s.plan, steps=1), s, 1)["hardware"]
+
+
+def times() -> Iterator[dict[str, Any]]:
+    """Times and operations of a step, relative to the one that recomputes nothing."""
+    for T in (128, 512):
+        settings = [a_setting(WIDE, 2, T, "explicit", *way) for way in WAYS]
+        work, took = [operations(s) for s in settings], seconds(settings)
+        for s, flops, t in zip(settings, work, took, strict=True):
+            yield row("time", s.run.recompute, T, t / took[0], flops / work[0], seconds=t, flops=flops)
+
+
+def held(n: int, starts: torch.Tensor | None) -> int:
+    """The peak of the backward pass of n layers of tanh, in bytes; None: all is kept."""
+    x = torch.zeros(ENTRIES, requires_grad=True)
+
+    def through(count):
+        def segment(x):
+            for _ in range(count):
+                x = torch.tanh(x)
+            return x
+
+        return segment
+
+    ends = [] if starts is None else [*starts.nonzero().flatten().tolist(), n]
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as p:
+        y = x
+        if starts is None:
+            y = through(n)(y)
+        for begin, end in pairwise(ends):
+            y = recomputed(through(end - begin), y)
+        with record_function("backward pass"):
+            y.backward(torch.ones_like(y))
+    events = p.profiler.kineto_results.events()
+    changes = sorted((e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]")
+    start = next(e.start_ns() for e in events if e.name() == "backward pass")
+    before = sum(size for at, size in changes if at < start)
+    return peak([size for at, size in changes if at >= start], before)
+
+
+def chains() -> Iterator[dict[str, Any]]:
+    """Tensors that a chain holds at its peak: all kept, equal segments, the best ones."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    held(1, None)  # the profiler warms up
+    state = torch.get_rng_state().numel()
+    for n in LENGTHS:
+        ones = torch.ones(n, dtype=torch.int64)
+        equal, best = torch.arange(n) % segment_length(n) == 0, optimal_segments(ones, ones)
+        for name, starts in (("all kept", None), ("equal segments", equal), ("best segments", best)):
+            expected = n if starts is None else int(segmented_peak(starts, ones, ones))
+            states = 0 if starts is None else state * int(starts.sum())
+            tensors = (held(n, starts) - states) / (4 * ENTRIES)
+            yield row("chain", name, n, tensors, expected)
+    torch.set_num_threads(threads)
+
+
+def rows() -> Iterator[dict[str, Any]]:
+    for attention in ("explicit", "sdpa"):
+        for way, every in WAYS:
+            yield from memory(a_setting(DEEP, 2, 128, attention, way, every), way)
+    for every in SEGMENTS[1:]:
+        yield from memory(a_setting(DEEP, 2, 128, "sdpa", "full", every), "full")
+    yield from chains()
+    yield from times()
+
+
+def told(r: dict[str, Any]) -> str:
+    """A row as a line."""
+    if r["what"] in ("kept", "peak"):
+        name = f"{r['of']}, {r['attention']}"
+        off = "exact" if r["measured"] == r["predicted"] else f"{r['ratio']:.6f}"
+        return f"  {name:<24}{r['at']:>10}{r['predicted']:>14,}{r['measured']:>14,}{off:>10}"
+    return f"  {r['of']:<24}{r['at']:>10}{r['predicted']:>14.4g}{r['measured']:>14.4g}{r['ratio']:>10.4f}"
+
+
+def wrong(r: dict[str, Any]) -> bool:
+    """Bytes are exact."""
+    return r["what"] in ("kept", "peak") and r["measured"] != r["predicted"]
+
+
+def drawn(found: list[dict[str, Any]], path: str) -> None:
+    """Three panels: bytes against the length of a segment, tensors against the depth of a chain, time against work."""
+    from bench.figures import frame, names, panels, save, series
+
+    figure, (left, middle, right) = panels(3, "Recomputation: lines predicted, dots measured", size=(3.9, 3.2))
+    full = [r for r in found if r["of"] == "full" and r.get("attention") == "sdpa"]
+    ends = []
+    for color, what in enumerate(("kept", "peak")):
+        mine = sorted((r for r in full if r["what"] == what), key=lambda r: r["at"])
+        xs = [r["at"] for r in mine]
+        ys, predicted = ([r[which] / 2**20 for r in mine] for which in ("measured", "predicted"))
+        series(left, xs, ys, predicted=predicted, color=color)
+        ends.append((xs[-1], ys[-1], what, color))
+    (plain,) = [r for r in found if r["what"] == "peak" and r["of"] == "none" and r["attention"] == "sdpa"]
+    left.axhline(plain["measured"] / 2**20, lw=0.8, color="#7a7a7a", ls=":")
+    left.text(1, plain["measured"] / 2**20, "peak, nothing recomputed", va="bottom", color="#7a7a7a")
+    frame(left, "blocks in a segment, of 32", "MiB", title="a decoder", log="x", zero=True, xticks=SEGMENTS)
+    names(left, ends)
+    ends = []
+    for color, name in enumerate(("all kept", "equal segments", "best segments")):
+        mine = [r for r in found if r["what"] == "chain" and r["of"] == name]
+        xs, ys, predicted = ([r[which] for r in mine] for which in ("at", "measured", "predicted"))
+        series(middle, xs, ys, predicted=predicted, color=color)
+        ends.append((xs[-1], ys[-1], name, color))
+    frame(middle, "layers", "tensors at the peak", title="a chain", log="xy", xticks=LENGTHS)
+    names(middle, ends)
+    ends = []
+    for color, name in enumerate(("selective", "full")):
+        mine = [r for r in found if r["what"] == "time" and r["of"] == name]
+        xs, ys, predicted = ([r[which] for r in mine] for which in ("at", "measured", "predicted"))
+        series(right, xs, ys, predicted=predicted, color=color)
+        ends.append((xs[-1], predicted[-1], name, color))
+    frame(right, "tokens T", "time, and operations, of nothing recomputed", title="its price", xticks=(128, 512))
+    names(right, ends)
+    save(figure, path)
+
+
+def main(options) -> int:
+    sizes = {"deep": DEEP, "wide": WIDE, "entries": ENTRIES, "threads for bytes": 1, "threads": torch.get_num_threads()}
+    return report("checkpointing", options, rows(), drawn, told=told, wrong=wrong, sizes=sizes)
