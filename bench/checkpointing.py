@@ -2,8 +2,7 @@
 
 python -m bench checkpointing [--json] [--svg FILE]. Bytes are those of the allocator's stream on this CPU, with one
 thread, and predicted by derivations/budget.py; so are operations, whose ratio stands beside that of times. A chain is
-one of equal layers, tanh, each of which keeps one tensor: its peak is measured in tensors, beyond what a chain of one
-layer takes.
+one of equal layers, tanh, each of which keeps one tensor.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from bench.step import on_cpu, training
 from derivations.budget import Plan, stream
 from derivations.decoder import Run
 from derivations.programs import gpt2
-from reference.checkpointing import optimal_segments, recomputed, segment_length, segmented_peak
+from reference.checkpointing import optimal_segments, recomputed, segment_length
 
 DEEP = {"L": 32, "D": 64, "H": 2, "K": 32, "F": 256, "V": 256, "S": 128}
 """Deep and narrow, with few symbols: what blocks keep is most of it."""
@@ -83,9 +82,8 @@ def times() -> Iterator[dict[str, Any]]:
             yield row("time", s.run.recompute, T, t / took[0], flops / work[0], seconds=t, flops=flops)
 
 
-def held(n: int, starts: torch.Tensor | None) -> int:
-    """The peak of the backward pass of n layers of tanh, in bytes; None: all is kept."""
-    x = torch.zeros(ENTRIES, requires_grad=True)
+def held(n: int, starts: list[int]) -> int:
+    """The peak of the backward pass of n layers of tanh, in bytes, with segments that begin at `starts`, if any."""
 
     def through(count):
         def segment(x):
@@ -95,36 +93,44 @@ def held(n: int, starts: torch.Tensor | None) -> int:
 
         return segment
 
-    ends = [] if starts is None else [*starts.nonzero().flatten().tolist(), n]
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as p:
-        y = x
-        if starts is None:
-            y = through(n)(y)
-        for begin, end in pairwise(ends):
-            y = recomputed(through(end - begin), y)
+        y = x = torch.zeros(ENTRIES, requires_grad=True)
+        for begin, end in pairwise([*starts, n] if starts else [0, n]):
+            y = recomputed(through(end - begin), y) if starts else through(end - begin)(y)
         with record_function("backward pass"):
             y.backward(torch.ones_like(y))
     events = p.profiler.kineto_results.events()
     changes = sorted((e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]")
     start = next(e.start_ns() for e in events if e.name() == "backward pass")
     before = sum(size for at, size in changes if at < start)
+    del x
     return peak([size for at, size in changes if at >= start], before)
 
 
+def expected(n: int, starts: list[int]) -> int:
+    """What `segmented_peak` says of bytes, and besides: the output, its gradient, and one or two on their way.
+
+    An input comes with a state of the generator; the gradient of the output is also that which the last segment is
+    given. Where all is kept the input is kept too, by whoever has made it.
+    """
+    tensor, state = 4 * ENTRIES, torch.get_rng_state().numel()
+    if not starts:
+        return (1 + n + 3) * tensor
+    lengths = [end - begin for begin, end in pairwise([*starts, n])]
+    return max(j * (tensor + state) + (length + (3 if j == len(starts) else 4)) * tensor
+               for j, length in enumerate(lengths, 1))  # fmt: skip
+
+
 def chains() -> Iterator[dict[str, Any]]:
-    """Tensors that a chain holds at its peak: all kept, equal segments, the best ones."""
+    """What a chain holds at its peak: all kept, in equal segments, in the best ones."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    held(1, None)  # the profiler warms up
-    state = torch.get_rng_state().numel()
+    held(1, [])  # the profiler warms up
     for n in LENGTHS:
         ones = torch.ones(n, dtype=torch.int64)
-        equal, best = torch.arange(n) % segment_length(n) == 0, optimal_segments(ones, ones)
-        for name, starts in (("all kept", None), ("equal segments", equal), ("best segments", best)):
-            expected = n if starts is None else int(segmented_peak(starts, ones, ones))
-            states = 0 if starts is None else state * int(starts.sum())
-            tensors = (held(n, starts) - states) / (4 * ENTRIES)
-            yield row("chain", name, n, tensors, expected)
+        equal, best = [*range(0, n, segment_length(n))], optimal_segments(ones, ones).nonzero().flatten().tolist()
+        for name, starts in (("all kept", []), ("equal segments", equal), ("best segments", best)):
+            yield row("chain", name, n, held(n, starts), expected(n, starts), segments=len(starts))
     torch.set_num_threads(threads)
 
 
@@ -138,18 +144,28 @@ def rows() -> Iterator[dict[str, Any]]:
     yield from times()
 
 
+def heading(r: dict[str, Any]) -> str:
+    """What stands above rows of one kind."""
+    kinds = {
+        "chain": ("bytes of a chain", "layers"),
+        "time": ("of nothing recomputed", "tokens"),
+    }
+    what, at = kinds.get(r["what"], ("bytes of a decoder", "every"))
+    return f"{what:<32}{at:>10}{'predicted':>14}{'measured':>14}{'ratio':>10}"
+
+
 def told(r: dict[str, Any]) -> str:
     """A row as a line."""
-    if r["what"] in ("kept", "peak"):
-        name = f"{r['of']}, {r['attention']}"
+    if r["what"] != "time":
+        name = ", ".join(filter(None, (r["what"], r["of"], r.get("attention"))))
         off = "exact" if r["measured"] == r["predicted"] else f"{r['ratio']:.6f}"
-        return f"  {name:<24}{r['at']:>10}{r['predicted']:>14,}{r['measured']:>14,}{off:>10}"
-    return f"  {r['of']:<24}{r['at']:>10}{r['predicted']:>14.4g}{r['measured']:>14.4g}{r['ratio']:>10.4f}"
+        return f"  {name:<30}{r['at']:>10}{r['predicted']:>14,}{r['measured']:>14,}{off:>10}"
+    return f"  {r['of']:<30}{r['at']:>10}{r['predicted']:>14.4g}{r['measured']:>14.4g}{r['ratio']:>10.4f}"
 
 
 def wrong(r: dict[str, Any]) -> bool:
     """Bytes are exact."""
-    return r["what"] in ("kept", "peak") and r["measured"] != r["predicted"]
+    return r["what"] != "time" and r["measured"] != r["predicted"]
 
 
 def drawn(found: list[dict[str, Any]], path: str) -> None:
@@ -173,7 +189,10 @@ def drawn(found: list[dict[str, Any]], path: str) -> None:
     ends = []
     for color, name in enumerate(("all kept", "equal segments", "best segments")):
         mine = [r for r in found if r["what"] == "chain" and r["of"] == name]
-        xs, ys, predicted = ([r[which] for r in mine] for which in ("at", "measured", "predicted"))
+        xs, ys, predicted = (
+            [r[which] / (1 if which == "at" else 4 * ENTRIES) for r in mine]
+            for which in ("at", "measured", "predicted")
+        )
         series(middle, xs, ys, predicted=predicted, color=color)
         ends.append((xs[-1], ys[-1], name, color))
     frame(middle, "layers", "tensors at the peak", title="a chain", log="xy", xticks=LENGTHS)
@@ -191,4 +210,4 @@ def drawn(found: list[dict[str, Any]], path: str) -> None:
 
 def main(options) -> int:
     sizes = {"deep": DEEP, "wide": WIDE, "entries": ENTRIES, "threads for bytes": 1, "threads": torch.get_num_threads()}
-    return report("checkpointing", options, rows(), drawn, told=told, wrong=wrong, sizes=sizes)
+    return report("checkpointing", options, rows(), drawn, told=told, heading=heading, wrong=wrong, sizes=sizes)
