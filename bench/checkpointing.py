@@ -10,7 +10,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator
 from itertools import pairwise
-from time import perf_counter
+from time import process_time
 from typing import Any
 
 import torch
@@ -28,10 +28,11 @@ from reference.checkpointing import optimal_segments, recomputed, segment_length
 
 DEEP = {"L": 32, "D": 64, "H": 2, "K": 32, "F": 256, "V": 256, "S": 128}
 """Deep and narrow, with few symbols: what blocks keep is most of it."""
-WIDE = {"L": 4, "D": 512, "H": 8, "K": 64, "F": 2048, "V": 512, "S": 512}
+WIDE = {"L": 4, "D": 256, "H": 4, "K": 64, "F": 1024, "V": 512, "S": 256}
 """Wide enough for products to take most of the time."""
 WAYS = (("none", 1), ("selective", 1), ("full", 1))
 SEGMENTS = (1, 2, 4, 8, 16, 32)
+SPANS = (64, 256)
 LENGTHS = (6, 15, 36, 66, 105)
 ENTRIES, TIMES = 1 << 16, 7
 
@@ -52,7 +53,9 @@ def memory(s: Setting, name: str) -> Iterator[dict[str, Any]]:
 
 
 def seconds(settings: list[Setting]) -> list[float]:
-    """The median time of a forward and backward pass of each, taken in turn."""
+    """The median time that a thread works on a forward and backward pass of each, taken in turn."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     steps = []
     for s in settings:
         build, step, _ = training(s)
@@ -63,8 +66,9 @@ def seconds(settings: list[Setting]) -> list[float]:
     for _ in range(TIMES):
         for step, times in zip(steps, found, strict=True):
             at: dict[str, float] = {}
-            step(lambda phase, at=at: at.update({phase: perf_counter()}))
+            step(lambda phase, at=at: at.update({phase: process_time()}))
             times.append(at["optimizer"] - at["forward"])
+    torch.set_num_threads(threads)
     return [statistics.median(times) for times in found]
 
 
@@ -75,7 +79,7 @@ def operations(s: Setting) -> int:
 
 def times() -> Iterator[dict[str, Any]]:
     """Times and operations of a step, relative to the one that recomputes nothing."""
-    for T in (128, 512):
+    for T in SPANS:
         settings = [a_setting(WIDE, 2, T, "explicit", *way) for way in WAYS]
         work, took = [operations(s) for s in settings], seconds(settings)
         for s, flops, t in zip(settings, work, took, strict=True):
@@ -203,11 +207,11 @@ def drawn(found: list[dict[str, Any]], path: str) -> None:
         xs, ys, predicted = ([r[which] for r in mine] for which in ("at", "measured", "predicted"))
         series(right, xs, ys, predicted=predicted, color=color)
         ends.append((xs[-1], predicted[-1], name, color))
-    frame(right, "tokens T", "time, and operations, of nothing recomputed", title="its price", xticks=(128, 512))
+    frame(right, "tokens T", "time, and operations, of nothing recomputed", title="its price", xticks=SPANS)
     names(right, ends)
     save(figure, path)
 
 
 def main(options) -> int:
-    sizes = {"deep": DEEP, "wide": WIDE, "entries": ENTRIES, "threads for bytes": 1, "threads": torch.get_num_threads()}
+    sizes = {"deep": DEEP, "wide": WIDE, "entries": ENTRIES, "threads": 1}
     return report("checkpointing", options, rows(), drawn, told=told, heading=heading, wrong=wrong, sizes=sizes)

@@ -44,6 +44,13 @@ def tree_hash() -> str:
 
 def plan(chosen, count, quick):
     """(id, function that makes the row), in order: the claims, the operations, real input, the articles, the rest."""
+    if KERNELS in chosen:
+        from verify.kernels import asked, of_kernel
+
+        yield from ((f"kernels.{one[0]}.{one[2]}", lambda one=one: of_kernel(*one)) for one in asked())
+    chosen = [topic for topic in chosen if topic != KERNELS]
+    if not chosen:
+        return
     operations = [o for topic in computed(chosen) for o in import_module(f"verify.{topic}").OPERATIONS]
     yield from ((c.id, lambda c=c: rows.of_claim(c)) for c in claims(chosen))
     yield from ((f"reference.{o.name}", lambda o=o: rows.of_operation(o, count, quick)) for o in operations)
@@ -55,6 +62,8 @@ def plan(chosen, count, quick):
     yield "device.cuda", lambda: rows.of_device(operations)
 
 
+KERNELS = "kernels"
+"""No topic, and not run unless it is named: reference/kernels through `verify check`."""
 STEPS: dict = {}
 """The plan of a worker; the process that gathers the rows needs neither torch nor jax."""
 
