@@ -49,6 +49,7 @@ def parse(argv):
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
     parser.add_argument("--svg", metavar="FILE", default="", help="where the figure goes (default: TOPIC.svg)")
+    parser.add_argument("--compile", action="store_true", help="kernels: compile them for sm_80, sm_90 and sm_100")
     return parser.parse_args(argv)
 
 

@@ -1,6 +1,7 @@
 """The Triton kernels beside PyTorch's own functions and torch.compile, on a GPU: time, rate, share of the roof.
 
-python -m bench kernels [--lengths T,T,…] [--json]. The roof is measured in the same run: the bytes a second of a large
+python -m bench kernels [--lengths T,T,…] [--json] [--svg FILE]; without a GPU --svg draws the run that is kept, and
+--compile compiles them for three architectures. The roof is measured in the same run: the bytes a second of a large
 copy, and the operations a second of a large product in bfloat16. A time is the median of several, by CUDA events, with
 the launch hidden behind a wait on the GPU. The ratio is the best peer's time over ours: above 1 we are faster. Bytes
 and operations are those that no implementation can do without; in causal attention half of the scores are.
@@ -14,11 +15,13 @@ import sys
 from collections.abc import Callable, Iterator
 from datetime import date
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch.nn import functional as F
 
+MEASURED = Path(__file__).parent / "results/kernels_h100_2026-11-26.json"
 TOKENS, WIDTH, VOCABULARY, PARAMETERS = 16384, 4096, 128256, 1 << 27
 """Rows of a batch, entries of a row, logits of a row, numbers of an optimizer."""
 
@@ -206,7 +209,27 @@ def told(r: dict[str, Any]) -> str:
     return f"{r['kernel']:<14}{r['way']:<10}{sizes:<26}{ours * 1e3:9.3f} ms {rate} {r['share']:5.0%} {ratio}  {peers}"
 
 
+def drawn(path: str, found: dict[str, Any]) -> int:
+    """The roofline of a run; 2 where it cannot be written."""
+    from bench.kernels_roofline import draw
+
+    try:
+        draw(found["rows"], found, path)
+    except OSError as error:
+        print(f"--svg {path}: cannot be written: {error.strerror}", file=sys.stderr)
+        return 2
+    print(f"wrote {path}", file=sys.stderr)
+    return 0
+
+
 def main(options) -> int:
+    if options.compile:
+        from bench.kernels_compiled import main as compile_all
+
+        return compile_all(options)
+    if not torch.cuda.is_available() and options.svg:
+        print(f"no NVIDIA GPU: drawing {MEASURED.name}", file=sys.stderr)
+        return drawn(options.svg, json.loads(MEASURED.read_text(encoding="utf-8")))
     if not torch.cuda.is_available():
         print("bench kernels: expected an NVIDIA GPU, found none: not run", file=sys.stderr)
         return 2
@@ -225,4 +248,4 @@ def main(options) -> int:
             print(told(r), flush=True)
     if options.json:
         print(json.dumps({**head, "rows": found}, indent=1, ensure_ascii=False))
-    return 0
+    return drawn(options.svg, {**head, "rows": found}) if options.svg else 0
