@@ -48,7 +48,7 @@ def moved() -> Iterator[dict[str, Any]]:
         yield row("numbers moved", "forward, causal", M, memory.moved, said, tile=side, held=memory.most)
         memory = Memory()
         naive(q, k, v, memory)
-        yield row("numbers moved", "with its matrices", M, memory.moved, evaluated(NAIVE, **sizes), tile=T)
+        yield row("numbers moved", "forward, matrices", M, memory.moved, evaluated(NAIVE, **sizes), tile=T)
 
 
 def square(M: int) -> int:

@@ -184,12 +184,13 @@ def rising_scores_by_hand(attend, q, k, v, causal, scale, **options):
 
 
 def steep_scores_choose(attend, q, k, v, causal, scale, **options):
-    """Scores that rise by a thousand from key to key do not overflow: the last key has all the weight."""
-    keys = torch.arange(k.shape[-2]).double()[:, None].expand_as(k) * 1000
-    one = torch.full_like(q, 1 / q.shape[-1])
-    out, lse = attend(one, keys.clone(), v, scale=1.0, **options)
-    close(out, v[..., -1:, :].expand_as(q), scale=1)
-    close(lse, 1000.0 * (k.shape[-2] - 1))
+    """Scores in steps of a thousand, rising or falling from key to key, do not overflow: the largest has all weight."""
+    steps, one = torch.arange(k.shape[-2]).double()[:, None].expand_as(k) * 1000, torch.full_like(q, 1 / q.shape[-1])
+    for keys, values in ((steps, v), (steps.flip(-2), v.flip(-2))):
+        for tiles in (options, {"block_q": 9, "block_k": 2}):
+            out, lse = attend(one, keys.clone(), values, scale=1.0, **tiles)
+            close(out, v[..., -1:, :].expand_as(q), scale=1)
+            close(lse, 1000.0 * (k.shape[-2] - 1))
 
 
 def tiles_are_nothing(attend, q, k, v, causal, scale, block_q, block_k):
