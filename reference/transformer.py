@@ -17,9 +17,10 @@ import torch
 
 from reference import expect
 from reference.activations import gelu
-from reference.attention import grouped_query_attention
+from reference.attention import causal_mask, scores
 from reference.normalization import layer_norm
 from reference.sampling import greedy
+from reference.softmax import softmax
 from reference.transformer_weights import AXES, BLOCK, Gpt2
 from reference.transformer_weights import init as init  # of the same topic
 
@@ -51,15 +52,20 @@ def multi_head_attention(
 ) -> Float[Tensor, "B T D"]:
     r"""Σ_h out_h attention(q_h x, k_g x, v_g x) + out_bias, where query head h reads key-value head g = h // (H/G).
 
-    G = H is multi-head attention, G = 1 multi-query, all between grouped-query attention; D need not be H K.
+    G = H is multi-head attention, G = 1 multi-query, all between grouped-query attention; D need not be H K. NaN in a
+    token reaches all of its sequence, also what comes before it.
     Raises ValueError for other axes, for several dtypes, or unless H is a multiple of G.
     Source: vaswani2017attention, §3.2.2; ainslie2023gqa, §2.2.
     """
     biases = {"q_bias": q_bias, "k_bias": k_bias, "v_bias": v_bias, "out_bias": out_bias}
     _agree(x, "B T D", q=q, k=k, v=v, out=out, **biases)
-    heads = (_heads(x, *pair) for pair in ((q, q_bias), (k, k_bias), (v, v_bias)))
-    mixed = grouped_query_attention(*heads, causal=causal)
-    return _plus(torch.einsum("bhtk,dhk->btd", mixed, out), out_bias)
+    if len(q) % len(k):
+        expect.fail("q", f"H a multiple of {len(k)} key-value heads", f"{len(q)} query heads")
+    queries, keys, values = (_heads(x, *pair) for pair in ((q, q_bias), (k, k_bias), (v, v_bias)))
+    keys, values = (shared.repeat_interleave(len(q) // len(k), 1) for shared in (keys, values))
+    z, T = scores(queries, keys), x.shape[1]
+    p = softmax(torch.where(causal_mask(T, T, x.device), z, -torch.inf) if causal else z)
+    return _plus(torch.einsum("bhtk,dhk->btd", torch.einsum("bhts,bhsk->bhtk", p, values), out), out_bias)
 
 
 def feed_forward(

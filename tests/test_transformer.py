@@ -9,6 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from reference import sampling
 from reference.architecture import Architecture, Layer
+from reference.attention import grouped_query_attention
 from reference.backprop import block_vjp
 from reference.backprop_block import Weights
 from reference.decoder import Decoder, Sizes
@@ -125,6 +126,16 @@ def test_a_block_has_the_gradient_that_is_written_by_hand(causal, approximate):
     y = block(x, *leaves, causal=causal, approximate=approximate, eps=1e-3)
     for mine, by_hand in zip(torch.autograd.grad(y, leaves, dy), hand[1:], strict=True):
         near(mine, by_hand.reshape(mine.shape))
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_heads_are_those_of_grouped_query_attention(causal):
+    draw = torch.Generator().manual_seed(6)
+    x, q, k, v, out = (torch.randn(*shape, generator=draw, dtype=F64) for shape in (
+        (2, 7, 5), (6, 4, 5), (2, 4, 5), (2, 4, 5), (5, 6, 4)))  # fmt: skip
+    heads = (torch.einsum("btd,hkd->bhtk", x, weight) for weight in (q, k, v))
+    mixed = grouped_query_attention(*heads, causal=causal).transpose(1, 2).flatten(2)
+    near(multi_head_attention(x, q, k, v, out, causal=causal), mixed @ out.flatten(1).T)
 
 
 # ---- what is counted

@@ -153,17 +153,15 @@ def keys_ask_as_well(x, q, k, v, out, q_bias=None, k_bias=None, v_bias=None, out
 )
 def fused_rows_cut_head_by_head(x, q, k, v, out, q_bias=None, k_bias=None, v_bias=None, out_bias=None, *, causal=False):
     """Rows of one tensor that lie q k v are cut as if they lay q k v for every head."""
-    fused = torch.cat([q, k, v])
-    order = torch.arange(len(fused)).reshape(-1, len(fused) // len(k)).T.flatten() if len(q) == len(k) else None
-    if order is None:
-        each = len(q) // len(k)
-        numbers = torch.arange(len(fused)).reshape(len(k), each + 2)
-        order = torch.cat([numbers[:, :each].flatten(), numbers[:, each], numbers[:, each + 1]])
-    biases = [None] * 3
-    if q_bias is not None:
-        biases = torch.cat([q_bias, k_bias, v_bias])[order].split([len(q), len(k), len(v)])
-    q, k, v = fused[order].split([len(q), len(k), len(v)])
-    return multi_head_attention(x, q, k, v, out, *biases, out_bias, causal=causal)
+    numbers = torch.arange(len(q) + 2 * len(k)).reshape(len(k), -1)
+    order = torch.cat([numbers[:, :-2].flatten(), numbers[:, -2], numbers[:, -1]])
+
+    def cut(queries, keys, values):
+        return torch.cat([queries, keys, values])[order].split([len(q), len(k), len(v)])
+
+    ask, key, value = (None, None, None) if q_bias is None else cut(q_bias, k_bias, v_bias)
+    q, k, v = cut(q, k, v)
+    return multi_head_attention(x, q, k, v, out, ask, key, value, out_bias, causal=causal)
 
 
 @mistake(

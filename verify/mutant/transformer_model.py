@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import itertools
 from functools import wraps
+from typing import Any
 
 import torch
 
@@ -245,6 +246,13 @@ normed_over_tokens = with_norm(
 )  # fmt: skip
 
 
+normed_over_the_batch = with_norm(
+    lambda x, eps: (x - x.mean((0, 1))) / torch.sqrt(x.var((0, 1), unbiased=False) + eps),
+    "batch-norm-for-layer-norm", NOWHERE, "a token is normed by itself",
+    "normed_over_the_batch", "Each feature is normed over all tokens of the batch.",
+)  # fmt: skip
+
+
 def model_mistake(*, id, seen=NOWHERE, fix):
     """A wrong model: a function of (tokens, weights by name, options)."""
     names = [n for n in inspect.signature(logits).parameters if n != "tokens"]
@@ -266,7 +274,7 @@ def each(w, change):
     return {n: change(x) if n in BLOCK and x is not None else x for n, x in w.items()}
 
 
-@model_mistake(id="final-norm-missing", seen="cellarium-ai/cellarium-ml PR#263", fix="norm, then head")
+@model_mistake(id="final-norm-missing", fix="norm, then head")
 def no_last_norm(tokens, w, how):
     """The head reads the stream as the last block left it."""
     return logits(tokens, **{**w, "norm": None, "norm_bias": None}, **how)
@@ -352,7 +360,8 @@ def unrolled(tokens, w, how, causal=lambda layer: True, last=None):
     """The right one, layer by layer: the mask as `causal` says, the last norm with the options `last`."""
     x = w["embedding"][tokens] + w["positions"][: tokens.shape[1]]
     for i in range(len(w["q"])):
-        x = block(x, *(None if w[n] is None else w[n][i] for n in BLOCK), causal=causal(i), **how)
+        own: list[Any] = [None if w[n] is None else w[n][i] for n in BLOCK]
+        x = block(x, *own, causal=causal(i), **how)
     if w["norm"] is not None:
         x = layer_norm(x, w["norm"], w["norm_bias"], **({"eps": how.get("eps", 1e-5)} if last is None else last))
     return x @ (w["embedding"] if w.get("head") is None else w["head"]).T
