@@ -66,7 +66,11 @@ def seconds(settings: list[Setting]) -> list[float]:
     for _ in range(TIMES):
         for step, times in zip(steps, found, strict=True):
             at: dict[str, float] = {}
-            step(lambda phase, at=at: at.update({phase: process_time()}))
+
+            def reached(phase: str, at: dict[str, float] = at) -> None:
+                at[phase] = process_time()
+
+            step(reached)
             times.append(at["optimizer"] - at["forward"])
     torch.set_num_threads(threads)
     return [statistics.median(times) for times in found]

@@ -146,5 +146,5 @@ def main(options) -> int:
     def wrong(r):
         return r["ratio"] not in (None, 1.0)
 
-    head = {"T": T, "K": K, "passing": PASSING, "heads": "1 × 2 × 64 for peaks"}
-    return report("flash", options, rows(options.lengths), drawn, wrong=wrong, **head)
+    return report("flash", options, rows(options.lengths), drawn, wrong=wrong,
+                  T=T, K=K, passing=PASSING, heads="1 × 2 × 64 for peaks")  # fmt: skip

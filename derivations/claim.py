@@ -13,7 +13,6 @@ hypothesis (a given value, a domain, independence) such that without it the stat
 import inspect
 import time
 from dataclasses import dataclass, field
-from functools import cache
 from types import FunctionType
 
 from sympy import Derivative, Interval, S, oo, sstr
@@ -58,18 +57,8 @@ class Claim:
         return " ".join((inspect.getdoc(self.body) or "").split())
 
     def parts(self, **overrides):
-        """What the body returns; the truth, which some claims search for in whole models, is found once."""
-        return _parts(self.body, overrides) if overrides else _true_parts(self.body)
-
-
-def _parts(body, overrides):
-    result = body(**overrides)
-    return (result,) if isinstance(result, Part) else tuple(result)
-
-
-@cache
-def _true_parts(body):
-    return _parts(body, {})
+        result = self.body(**overrides)
+        return (result,) if isinstance(result, Part) else tuple(result)
 
 
 def claim(**declaration):

@@ -12,9 +12,9 @@ from verify.report import formula, write
 SEEN = set(
     re.findall(
         r"\\(?:[A-Za-z]+|\\)",
-        r"\alpha \beta \delta \epsilon \eta \lambda \mu \pi \tau \theta \sigma \nu \gamma \rho \phi \xi \Phi "
+        r"\alpha \beta \delta \epsilon \eta \kappa \lambda \mu \pi \tau \theta \sigma \nu \gamma \rho \phi \xi \Phi "
         r"\cdot \ell \cos \sin \log \sqrt \frac \sum \prod "
-        r"\partial \left \right \max \operatorname \text \quad \substack \le \leq \ge \geq \ne \\",
+        r"\partial \left \right \max \min \lceil \rceil \operatorname \text \quad \substack \le \leq \ge \geq \ne \\",
     )
 )
 """Commands of LaTeX that were rendered and compared by eye; the converter mangles some others without a word."""

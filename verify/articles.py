@@ -35,6 +35,7 @@ ORDER = {
     "initialization": "where the parameters start",
     "normalization": "what keeps the numbers in range through depth",
     "attention": "which words a word looks at",
+    "transformer": "heads and layers, added to one stream",
     "transformer": "attention and thought, block upon block",
     "positions": "where a word stands, told by adding",
     "rope": "where a word stands, told by turning",
@@ -42,6 +43,9 @@ ORDER = {
     "unigram": "a text becomes tokens, by the most probable pieces",
     "memory": "what training takes in bytes",
     "flops": "what training takes in operations",
+    "flash": "attention without its matrix",
+    "checkpointing": "what is computed twice need not be kept",
+    "precision": "numbers of few bits, and what they lose",
 }
 WINGS = (
     "papers/{}.md",
