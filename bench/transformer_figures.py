@@ -52,13 +52,14 @@ def ablations(axes, rows: Rows, ticks: list[float]) -> None:
 def looks(axes, rows: Rows) -> None:
     """How far back every head looks, and how spread out: a dot each, its layer in its color."""
     heads = [r for r in rows if r["what"] == "head"]
+    ends = []
     for layer in dict.fromkeys(r["layer"] for r in heads):
         of = [r for r in heads if r["layer"] == layer]
         series(axes, [r["distance"] for r in of], [r["entropy"] for r in of], color=layer - 1, ls="")
-        far = max(of, key=lambda r: r["distance"])
-        axes.annotate(f"layer {layer}", (far["distance"], far["entropy"]), (5, 4), textcoords="offset points",
-                      color=INK[layer - 1])  # fmt: skip
+        middle = sum(r["entropy"] for r in of) / len(of)
+        ends.append((max(r["distance"] for r in heads), middle, f"layer {layer}", layer - 1))
     frame(axes, "mean distance, in symbols", "entropy of the weights, in bits", title="heads of the long run")
+    names(axes, ends)
 
 
 def draw(rows: Rows, path: str) -> tuple[str, ...]:
