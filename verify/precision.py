@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache
 
 import torch
 
@@ -40,12 +41,19 @@ def same(ours, expected, what=""):
     assert equal.all(), f"{what} {ours.flatten().tolist()}, expected {expected.flatten().tolist()}"
 
 
+@cache
 def held(name):
     """Codes of numbers, a few hundred at most: all of them, or those at both ends and about one."""
     f = FORMATS[name]
     if f.top < 300:
         return torch.arange(f.top + 1)
     return torch.cat([torch.arange(c, c + 40) for c in (0, 2**f.mantissa - 20, ONES[name] - 20, f.top - 39)])
+
+
+@cache
+def numbers(name):
+    """What they mean."""
+    return meaning(held(name), name).contiguous()
 
 
 def mode(name):
@@ -172,7 +180,7 @@ def by_value(law):
         def found(x, format="e4m3", rounding="even", overflow="infinity"):
             value, f = rounded(x, format, rounding, overflow), FORMATS[format]
             size, all_of_them = value.abs(), held(format)
-            codes = torch.searchsorted(meaning(all_of_them, format).contiguous(), size.contiguous())
+            codes = torch.searchsorted(numbers(format), size.contiguous())
             code = all_of_them[codes.clamp(max=len(all_of_them) - 1)]
             assert ((meaning(code, format) == size) | ~size.isfinite()).all(), (
                 f"no number of {format}: {value.tolist()}"

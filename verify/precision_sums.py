@@ -75,7 +75,7 @@ def few_additions_on_the_way(pairwise, x):
 
 def within_gamma_of_the_logarithm(pairwise, x):
     """1 + 1/2 + 1/3 + … to n terms, whatever n: `pairwise_sum_is_log_n`."""
-    for n in range(1, 70):
+    for n in (1, 2, 3, 5, 7, 13, 33, 69):
         terms, depth = 1 / torch.arange(1, n + 1).double(), math.ceil(math.log2(n))
         allowed = depth * U / (1 - depth * U) * exact(terms)
         assert abs(float(pairwise(terms)) - exact(terms)) <= allowed, f"{n} terms"
