@@ -75,3 +75,37 @@ def test_what_is_not_supported_is_refused(what):
     with pytest.raises(ValueError) as refusal:
         call()
     assert message in str(refusal.value)
+
+
+def test_everything_that_is_claimed_is_asked_by_name():
+    """`verify run kernels` knows every function of every kernel's file, in every dtype."""
+    from importlib import import_module
+
+    from verify.check import find
+    from verify.kernels import asked
+
+    for name, candidate, dtype in asked():
+        path, _, function = candidate.partition(":")
+        module = import_module(path.removesuffix(".py").replace("/", "."))
+        assert find(name) and callable(getattr(module, function)) and getattr(torch, dtype) in device.DTYPES
+    assert len(set(asked())) == 9 * len(device.DTYPES)
+
+
+def test_one_row_of_the_ledger(monkeypatch):
+    """Through the public command; one that is not there fails the row."""
+    from verify import kernels
+
+    monkeypatch.setattr(kernels, "COUNT", 3)
+    made = kernels.of_kernel("optimizers.adamw_step", "reference/kernels/optimizers.py:adamw_step", "bfloat16")
+    assert made["status"] == "passed" and made["kind"] == "kernel" and "interpreter" in made["evidence"][0]["what"]
+    made = kernels.of_kernel("optimizers.adamw_step", "reference/kernels/loss.py:adamw_step", "bfloat16")
+    assert made["status"] == "failed" and "values undecided: " in made["problems"][0]
+
+
+def test_the_roofline_is_drawn_from_what_was_measured(tmp_path):
+    from bench.__main__ import main
+
+    if not torch.cuda.is_available():
+        assert main(["kernels", "--svg", str(tmp_path / "roof.svg")]) == 0
+        assert "<svg" in (tmp_path / "roof.svg").read_text(encoding="utf-8")
+        assert main(["kernels", "--svg", str(tmp_path / "no" / "roof.svg")]) == 2
