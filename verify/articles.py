@@ -36,7 +36,6 @@ ORDER = {
     "normalization": "what keeps the numbers in range through depth",
     "attention": "which words a word looks at",
     "transformer": "heads and layers, added to one stream",
-    "transformer": "attention and thought, block upon block",
     "positions": "where a word stands, told by adding",
     "rope": "where a word stands, told by turning",
     "bpe": "a text becomes tokens, by merging what is frequent",
