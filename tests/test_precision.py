@@ -2,6 +2,7 @@
 
 import math
 from fractions import Fraction
+from pathlib import Path
 
 import ml_dtypes
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 
 from reference import precision, precision_formats
 from reference.precision import FORMATS, decode, dequantize, dot, encode, kahan_sum, monitor, pairwise_sum, quantize
+from verify.check import check
 
 THEIRS = {
     "bf16": (torch.bfloat16, ml_dtypes.bfloat16),
@@ -335,3 +337,14 @@ def test_nan_is_never_turned_into_a_number():
     assert kahan_sum(x).isnan() and pairwise_sum(x).isnan() and dot(x, x).isnan()
     codes, scales = quantize(x[None])
     assert dequantize(codes, scales, None).isnan().all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_conversion_is_held_to_every_bit(dtype):
+    """PyTorch's conforms by its convention; one that rounds ties away does not, and is told so."""
+    here = Path(__file__).with_name("candidates_precision.py")
+    report = check(f"{here}:cast", "precision.rounded", dtype)
+    assert report.verdict == "conforms" and report.convention == "beyond the largest number it is the largest"
+    report = check(f"{here}:ties_away", "precision.rounded", dtype)
+    assert report.verdict == "refuted" and report.contract.startswith("EXACT")
+    assert "the known mistake round-half-away" in report.diagnosis[0], report.diagnosis
