@@ -7,7 +7,7 @@ from verify.boundaries import computed
 from verify.claims import problem
 from verify.ledger import PROFILES, profile_count
 from verify.mistake import mutants
-from verify.suite import Operation, examples, problems, run
+from verify.suite import Operation, examples, problems, run, same
 from verify.trained import NEAR, trained_table
 
 OPERATIONS = [o for topic in computed() for o in __import__(f"verify.{topic}", fromlist=["OPERATIONS"]).OPERATIONS]
@@ -33,11 +33,7 @@ def test_axes_are_distinct_and_examples_repeat(operation):
     first, second = (examples.__wrapped__(operation, 10) for _ in range(2))  # not from the cache
     for ours, again in zip(first, second, strict=True):
         for name, value in ours.items():
-            ours_, theirs = (x if isinstance(x, list) else [x] for x in (value, again[name]))
-            same = all(
-                torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b for a, b in zip(ours_, theirs, strict=True)
-            )
-            assert same, f"{name} differs between two runs"
+            assert same(value, again[name]), f"{name} differs between two runs"
 
 
 def test_a_wrong_reference_is_told(monkeypatch):

@@ -225,7 +225,9 @@ def same(a: Any, b: Any) -> bool:
     """Equal entry by entry, NaN to NaN; of lists of tensors, all of them."""
     if isinstance(a, (list, tuple)):
         return len(a) == len(b) and all(map(same, a, b))
-    return torch.equal(a.nan_to_num(), b.nan_to_num()) if isinstance(a, torch.Tensor) else bool(a == b)
+    if not isinstance(a, torch.Tensor):
+        return bool(a == b)
+    return torch.equal(a.isnan(), b.isnan()) and torch.equal(a.nan_to_num(), b.nan_to_num())
 
 
 def glance(operation: Operation, count: int) -> Evidence:
