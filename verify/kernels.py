@@ -32,41 +32,48 @@ COUNT, LIMIT, ENDS = 12, 60, {0: "conforms", 1: "refuted", 3: "undecided"}
 
 
 def asked():
-    """(operation, file:function, dtype) of everything that is claimed."""
+    """(operation, file:function, dtype, are its gradients asked for?) of everything that is claimed."""
     for stem, operations in KERNELS.items():
         for name in operations:
-            function = OTHER_NAMES.get(name, name.partition(".")[2])
-            yield from ((name, f"reference/kernels/{stem}.py:{function}", dtype) for dtype in DTYPES)
+            candidate = f"reference/kernels/{stem}.py:{OTHER_NAMES.get(name, name.partition('.')[2])}"
+            for dtype in DTYPES:
+                yield from ((name, candidate, dtype, grad) for grad in (False, True) if not grad or has_gradients(name))
+
+
+def has_gradients(name: str) -> bool:
+    return name not in WITHOUT_GRADIENTS
+
+
+def identifier(name: str, candidate: str, dtype: str, grad: bool) -> str:
+    """The id of its row."""
+    return f"kernels.{name}.{dtype}" + ".gradients" * grad
 
 
 def checked(name: str, candidate: str, dtype: str, grad: bool, device: str) -> tuple[str, str]:
-    """(conforms, refuted or undecided; what the command says)."""
+    """(conforms, refuted or undecided, or unusable; what the command says)."""
     command = [sys.executable, "-m", "verify", "check", name, candidate, "--dtype", dtype, "--device", device,
                "--count", str(COUNT), "--limit", str(LIMIT), "--json", *(["--grad"] if grad else [])]  # fmt: skip
     extra = {"TRITON_INTERPRET": "1"} if device == "cpu" else {}
     done = subprocess.run(command, cwd=ROOT, env=os.environ | extra, capture_output=True, text=True, check=False)
     if done.returncode not in ENDS or not done.stdout.startswith("{"):
-        return "undecided", (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        return "unusable", (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
     report = json.loads(done.stdout)
     return ENDS[done.returncode], report["why"] or f"{report['cases']} cases, contract {report['contract']}"
 
 
-def of_kernel(name: str, candidate: str, dtype: str) -> dict:
-    """The row of one kernel in one dtype, forward and backward."""
+def of_kernel(name: str, candidate: str, dtype: str, grad: bool) -> dict:
+    """The row of one kernel in one dtype, forward or backward; what the check cannot decide counts as not run."""
     import torch
 
     stem = candidate.partition(":")[0].rpartition("/")[2]
-    identifier, statement = f"kernels.{name}.{dtype}", f"{candidate} conforms to {name} in {dtype}."
+    key, what = identifier(name, candidate, dtype, grad), "The gradients of " if grad else ""
+    statement = f"{what}{candidate} conform{'' if grad else 's'} to {name} in {dtype}."
+    about = [f"reference/kernels/{stem}"]
     if find_spec("triton") is None:
-        return row(identifier, "kernel", statement, evidence("not run", "Triton is not installed"))
+        return row(key, "kernel", statement, evidence("not run", "Triton is not installed"), (), about)
     gpu = torch.cuda.is_available()
     where = torch.cuda.get_device_name() if gpu else "Triton's interpreter"
-    seen, wrong = [], []
-    for grad in (False, True)[: 1 if name in WITHOUT_GRADIENTS else 2]:
-        verdict, why = checked(name, candidate, dtype, grad, "cuda" if gpu else "cpu")
-        what = "gradients" if grad else "values"
-        if verdict == "conforms":
-            seen += evidence("cross-checked", f"{what}, {where}: {why}")
-        else:
-            wrong.append(f"{identifier}: {what} {verdict}: {why}")
-    return row(identifier, "kernel", statement, seen, wrong, [f"reference/kernels/{stem}"])
+    verdict, why = checked(name, candidate, dtype, grad, "cuda" if gpu else "cpu")
+    found = evidence("cross-checked" if verdict == "conforms" else "not run", f"{verdict}, {where}: {why}")
+    wrong = [f"{key} is {verdict}: {why}"] if verdict in ("refuted", "unusable") else []
+    return row(key, "kernel", statement, found, wrong, about)

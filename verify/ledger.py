@@ -45,9 +45,9 @@ def tree_hash() -> str:
 def plan(chosen, count, quick):
     """(id, function that makes the row), in order: the claims, the operations, real input, the articles, the rest."""
     if KERNELS in chosen:
-        from verify.kernels import asked, of_kernel
+        from verify.kernels import asked, identifier, of_kernel
 
-        yield from ((f"kernels.{one[0]}.{one[2]}", lambda one=one: of_kernel(*one)) for one in asked())
+        yield from ((identifier(*one), lambda one=one: of_kernel(*one)) for one in asked())
     chosen = [topic for topic in chosen if topic != KERNELS]
     if not chosen:
         return
