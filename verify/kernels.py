@@ -62,7 +62,7 @@ def checked(name: str, candidate: str, dtype: str, grad: bool, device: str) -> t
 
 
 def of_kernel(name: str, candidate: str, dtype: str, grad: bool) -> dict:
-    """The row of one kernel in one dtype, forward or backward; what the check cannot decide counts as not run."""
+    """The row of one kernel in one dtype, forward or backward; undecided is a failure, as everywhere."""
     import torch
 
     stem = candidate.partition(":")[0].rpartition("/")[2]
@@ -74,6 +74,5 @@ def of_kernel(name: str, candidate: str, dtype: str, grad: bool) -> dict:
     gpu = torch.cuda.is_available()
     where = torch.cuda.get_device_name() if gpu else "Triton's interpreter"
     verdict, why = checked(name, candidate, dtype, grad, "cuda" if gpu else "cpu")
-    found = evidence("cross-checked" if verdict == "conforms" else "not run", f"{verdict}, {where}: {why}")
-    wrong = [f"{key} is {verdict}: {why}"] if verdict in ("refuted", "unusable") else []
-    return row(key, "kernel", statement, found, wrong, about)
+    wrong = [] if verdict == "conforms" else [f"{key} is {verdict}: {why}"]
+    return row(key, "kernel", statement, evidence("cross-checked", f"{where}: {why}"), wrong, about)
