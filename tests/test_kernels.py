@@ -91,13 +91,19 @@ def test_everything_that_is_claimed_is_asked_by_name():
     assert len(set(asked())) == (9 + 7) * len(device.DTYPES), "two of nine have no gradients"
 
 
-def test_one_row_of_the_ledger(monkeypatch):
-    """Through the public command; one that is not there fails the row."""
+def test_one_row_of_the_ledger(monkeypatch, tmp_path):
+    """Through the public command, and shown; one that is not there fails the row."""
     from verify import kernels
+    from verify.ledger import summary
+    from verify.report import write
 
     monkeypatch.setattr(kernels, "COUNT", 3)
     made = kernels.of_kernel("optimizers.adamw_step", "reference/kernels/optimizers.py:adamw_step", "bfloat16", False)
     assert made["status"] == "passed" and made["kind"] == "kernel" and "interpreter" in made["evidence"][0]["what"]
+    made |= {"seconds": 0.1}
+    rest = {"topics": ["kernels"], "tree": "0", "examples": 3, "versions": {"torch": torch.__version__}}
+    write({"schema": 1, **rest, "summary": summary([made]), "rows": [made]}, tmp_path / "report.html")
+    assert made["id"] in (tmp_path / "report.html").read_text(encoding="utf-8")
     made = kernels.of_kernel("optimizers.adamw_step", "reference/kernels/loss.py:adamw_step", "bfloat16", False)
     assert made["status"] == "failed" and "is unusable: " in made["problems"][0]
 

@@ -25,7 +25,7 @@ def columns(kills) -> list[str]:
 
 
 def write(ledger, path: Path) -> None:
-    """Write the page: a section for each topic in the order of reading, then the house and the devices."""
+    """Write the page: a section for each topic in the order of reading, the kernels, then the house and the devices."""
     folder = FileSystemLoader(Path(__file__).parent)
     environment = Environment(
         loader=folder, autoescape=select_autoescape(["html"]), undefined=StrictUndefined, trim_blocks=True,
@@ -33,7 +33,7 @@ def write(ledger, path: Path) -> None:
     )  # fmt: skip
     sections = {
         topic: [row for row in ledger["rows"] if row["id"].removeprefix("reference.").startswith(f"{topic}.")]
-        for topic in sorted(ledger["topics"], key=[*ORDER].index)
+        for topic in sorted(ledger["topics"], key=[*ORDER, "kernels"].index)
     }
     inside = {row["id"] for rows in sections.values() for row in rows}
     sections["the house"] = [row for row in ledger["rows"] if row["id"] not in inside]
