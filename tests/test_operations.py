@@ -6,8 +6,8 @@ import torch
 from verify.boundaries import computed
 from verify.claims import problem
 from verify.ledger import PROFILES, profile_count
-from verify.mistake import mutants
-from verify.suite import Operation, examples, problems, run, same
+from verify.mistake import mistake, mutants
+from verify.suite import Operation, examples, glance, problems, run, same
 from verify.trained import NEAR, trained_table
 
 OPERATIONS = [o for topic in computed() for o in __import__(f"verify.{topic}", fromlist=["OPERATIONS"]).OPERATIONS]
@@ -80,6 +80,20 @@ def test_an_idle_law_and_a_surviving_mutant_are_told():
     idle = problems(run(Operation(operation.name, operation.inputs, [*operation.laws, says_nothing]), 10))
     assert "softmax.softmax: law says_nothing is broken by no mutant" in idle
     assert any("backward_without_cross_term is killed by no law" in line for line in idle)  # gradients not asked for
+
+
+def test_a_mutant_that_only_crashes_is_told(monkeypatch):
+    """Anything would kill it, so that it shows nothing."""
+    import verify.mutant.softmax as known
+
+    @mistake("softmax.softmax", id="crash", seen="nowhere", fix="a name that exists")
+    def crashes(z):
+        return no_such_name(z)  # noqa: F821
+
+    monkeypatch.setattr(known, "crashes", crashes, raising=False)
+    operation = next(o for o in OPERATIONS if o.name == "softmax.softmax")
+    told = "softmax.softmax: mutant crashes never gives a value: NameError: name 'no_such_name' is not defined"
+    assert told in problems(run(operation, 3)) and told in problems(glance(operation, 3))
 
 
 def test_profiles(monkeypatch):

@@ -1,4 +1,4 @@
-"""Laws of formats: what codes mean, which code a number gets, the number it is rounded to, and rounding by lot."""
+"""Laws of formats: what codes mean, which code a number gets, and the number it is rounded to."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ import torch
 
 from reference.precision import FORMATS
 from reference.precision import decode as meaning
-from verify import precision_scales as scales
+from verify import precision_blocks as blocks
+from verify import precision_stochastic as stochastic
 from verify import precision_sums as sums
-from verify.precision_inputs import codes, conversions, lots
+from verify import precision_training as training
+from verify.precision_inputs import ONES, codes, conversions, held, mode, same
 from verify.suite import Operation
 
-ONES = {"fp32": 0x3F800000, "tf32": 0x1FC00, "bf16": 0x3F80, "fp16": 0x3C00, "e5m2": 0x3C, "e4m3": 0x38, "e2m1": 2,
-        "e8m0": 127}  # fmt: skip
-"""The code of one."""
 LIMITS = {
     "fp32": ((2 - 2**-23) * 2.0**127, 2.0**-149),
     "tf32": ((2 - 2**-10) * 2.0**127, 2.0**-136),
@@ -31,33 +30,10 @@ LIMITS = {
 """Largest and least number, as they are printed."""
 
 
-def same(ours, expected, what=""):
-    """Equal entry by entry, NaN to NaN and a zero to one of its sign."""
-    ours, expected = torch.as_tensor(ours), torch.as_tensor(expected)
-    assert ours.shape == expected.shape, f"{what} shape {tuple(ours.shape)}, expected {tuple(expected.shape)}"
-    equal = (ours == expected) | (ours.isnan() & expected.isnan())
-    if expected.is_floating_point():
-        equal &= (ours.signbit() == expected.signbit()) | expected.isnan()
-    assert equal.all(), f"{what} {ours.flatten().tolist()}, expected {expected.flatten().tolist()}"
-
-
-@cache
-def held(name):
-    """Codes of numbers, a few hundred at most: all of them, or those at both ends and about one."""
-    f = FORMATS[name]
-    if f.top < 300:
-        return torch.arange(f.top + 1)
-    return torch.cat([torch.arange(c, c + 40) for c in (0, 2**f.mantissa - 20, ONES[name] - 20, f.top - 39)])
-
-
 @cache
 def numbers(name):
     """What they mean."""
     return meaning(held(name), name).contiguous()
-
-
-def mode(name):
-    return "saturate" if FORMATS[name].special == "none" else "infinity"
 
 
 def limits_by_hand(decode, codes, format):
@@ -213,47 +189,6 @@ def error_is_half_a_step(rounded, x, format, rounding, overflow):
     assert (error <= allowed).all(), f"off by {error.tolist()}, allowed {allowed.tolist()}"
 
 
-def one_of_the_neighbours(stochastic, x, u, format, overflow):
-    """The inner one whatever u, but for what lies beyond the largest; the outer one for u = 0, unless x is a number."""
-    known = held(format)
-    known = known[:-1][known.diff() == 1]
-    low, high = meaning(known, format), meaning(known + 1, format)
-    x = low + 0.25 * (high - low)
-    for sign in (1, -1):
-        same(stochastic(sign * x, torch.zeros_like(x), format, mode(format)), sign * high)
-        same(stochastic(sign * x, torch.full_like(x, 0.25), format, mode(format)), sign * low)
-        same(stochastic(sign * low, torch.zeros_like(x), format, mode(format)), sign * low)
-
-
-def mean_is_the_number(stochastic, x, u, format, overflow):
-    """Over u on a fine grid: `stochastic_rounding_is_unbiased`."""
-    f = FORMATS[format]
-    grid = (torch.arange(64).double() + 0.5) / 64
-    inside = x[x.abs() <= f.largest]
-    mean = stochastic(inside[:, None].expand(-1, 64), grid.expand(len(inside), 64), format, mode(format)).mean(1)
-    step = torch.maximum(2 * f.roundoff * inside.abs(), torch.tensor(f.least, dtype=torch.float64))
-    assert ((mean - inside).abs() <= step / 64).all(), f"means {mean.tolist()} of {inside.tolist()}"
-
-
-def ends_by_lot(stochastic, x, u, format, overflow):
-    """Between the largest number and the one that would follow u decides as elsewhere; beyond, nothing does."""
-    ends = torch.tensor([464.0, 464.0, -1e9, math.inf]).double()
-    u = torch.tensor([0.5, 0.25, 0.9375, 0.9375]).double()
-    same(stochastic(ends, u, "e4m3"), torch.tensor([448.0, math.nan, math.nan, math.nan]).double())
-    same(stochastic(ends, u, "e4m3", "saturate"), torch.tensor([448.0, 448.0, -448.0, 448.0]).double())
-    same(
-        stochastic(ends * 2.0**119, u, "bf16").abs(),
-        torch.tensor([464.0, 464.0, math.inf, math.inf]).double() * 2.0**119,
-    )
-
-
-def zero_and_nan_by_lot(stochastic, x, u, format, overflow):
-    """Neither zero nor NaN depends on the lot, and zero keeps its sign."""
-    kinds = torch.tensor([0.0, -0.0, math.nan]).double()
-    for lot in (0.0, 0.75):
-        same(stochastic(kinds, torch.full_like(kinds, lot), "fp16"), kinds)
-
-
 def saturating(f, x, format="e4m3", rounding="even", overflow="infinity"):
     """Beyond the largest number comes the largest number."""
     return f(x, format, rounding, "saturate")
@@ -298,12 +233,8 @@ OPERATIONS = [
         conventions=SATURATION,
         exact=True,
     ),
-    Operation(
-        "precision.stochastic_round",
-        inputs=lots(),
-        laws=[one_of_the_neighbours, mean_is_the_number, ends_by_lot, zero_and_nan_by_lot],
-        exact=True,
-    ),
+    *stochastic.OPERATIONS,
     *sums.OPERATIONS,
-    *scales.OPERATIONS,
+    *blocks.OPERATIONS,
+    *training.OPERATIONS,
 ]

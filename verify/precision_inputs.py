@@ -1,8 +1,12 @@
-"""What operations on numbers of few bits are tried on: numbers of a format, midpoints, and what lies beside them."""
+"""What operations on numbers of few bits are tried on: numbers of a format, midpoints, and what lies beside them.
+
+And how two of them are compared: to the last bit, the sign of zero included.
+"""
 
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import torch
 from hypothesis import strategies as st
@@ -12,6 +16,32 @@ from verify.inputs import drawn
 
 SIGNED = [name for name, f in FORMATS.items() if f.signed]
 NARROW = ["e4m3", "e5m2", "e2m1", "bf16", "fp16"]
+ONES = {"fp32": 0x3F800000, "tf32": 0x1FC00, "bf16": 0x3F80, "fp16": 0x3C00, "e5m2": 0x3C, "e4m3": 0x38, "e2m1": 2,
+        "e8m0": 127}  # fmt: skip
+"""The code of one."""
+
+
+def same(ours, expected, what=""):
+    """Equal entry by entry, NaN to NaN and a zero to one of its sign."""
+    ours, expected = torch.as_tensor(ours), torch.as_tensor(expected)
+    assert ours.shape == expected.shape, f"{what} shape {tuple(ours.shape)}, expected {tuple(expected.shape)}"
+    equal = (ours == expected) | (ours.isnan() & expected.isnan())
+    if expected.is_floating_point():
+        equal &= (ours.signbit() == expected.signbit()) | expected.isnan()
+    assert equal.all(), f"{what} {ours.flatten().tolist()}, expected {expected.flatten().tolist()}"
+
+
+@cache
+def held(name):
+    """Codes of numbers, a few hundred at most: all of them, or those at both ends and about one."""
+    f = FORMATS[name]
+    if f.top < 300:
+        return torch.arange(f.top + 1)
+    return torch.cat([torch.arange(c, c + 40) for c in (0, 2**f.mantissa - 20, ONES[name] - 20, f.top - 39)])
+
+
+def mode(name):
+    return "saturate" if FORMATS[name].special == "none" else "infinity"
 
 
 def around(codes: torch.Tensor, halves: torch.Tensor, beside: torch.Tensor, name: str) -> torch.Tensor:

@@ -87,6 +87,7 @@ class Evidence:
     gradients: dict[str, Difference] = field(default_factory=dict)
     gradient_failure: str | None = None
     kills: dict[str, dict[str, bool]] = field(default_factory=dict)
+    silent: dict[str, str] = field(default_factory=dict)
 
     @property
     def survivors(self) -> list[str]:
@@ -230,6 +231,25 @@ def same(a: Any, b: Any) -> bool:
     return torch.equal(a.isnan(), b.isnan()) and torch.equal(a.nan_to_num(), b.nan_to_num())
 
 
+def silence(f: Function, drawn: Sequence[Inputs]) -> str | None:
+    """What f raises if it raises on every input, called by name as users do: no known mistake, but one of ours."""
+    why = None
+    for inputs in drawn:
+        try:
+            f(**inputs)
+        except Exception as error:
+            why = f"{type(error).__name__}: {error}"
+        else:
+            return None
+    return why
+
+
+def silent(operation: Operation, drawn: Sequence[Inputs]) -> dict[str, str]:
+    """The mutants that never give a value, and why: they would be killed by anything."""
+    found = {mutant.__name__: silence(mutant, drawn) for mutant in mutants(operation.name)}
+    return {name: why for name, why in found.items() if why}
+
+
 def glance(operation: Operation, count: int) -> Evidence:
     """Laws alone: the reference obeys them all, and each mutant is tried until it breaks one; JAX is not imported."""
     topic, _, function = operation.name.partition(".")
@@ -240,6 +260,7 @@ def glance(operation: Operation, count: int) -> Evidence:
     for mutant in mutants(operation.name):
         broken = (law for law in operation.laws if any(complaint(law, mutant, e) is not None for e in drawn))
         seen.kills[mutant.__name__] = {law.__name__: True for law in islice(broken, 1)}
+    seen.silent = silent(operation, drawn)
     return seen
 
 
@@ -276,6 +297,7 @@ def run(operation: Operation, count: int) -> Evidence:
             kinds = smooth(operation, drawn)
             row["gradients"] = any(steeper(operation, mutant, reference, inputs) for inputs in kinds)
         seen.kills[mutant.__name__] = row
+    seen.silent = silent(operation, drawn)
     return seen
 
 
@@ -294,6 +316,7 @@ def problems(seen: Evidence) -> list[str]:
     for what, (relative, allowed) in seen.gradients.items():
         if not relative <= allowed:
             found.append(f"{who}the gradient is wrong ({what}): {relative:.3g}, at most {allowed:.3g} can be rounding")
+    found += [f"{who}mutant {mutant} never gives a value: {why}" for mutant, why in seen.silent.items()]
     found += [f"{who}mutant {mutant} is killed by no law, nor by the twin" for mutant in seen.survivors]
     found += [f"{who}law {law} is broken by no mutant" for law in seen.idle]
     return found

@@ -81,9 +81,9 @@ def loss_of_plain_tensors(x, w1, b1, w2, b2, target):
 
 
 @mistake("autodiff.mlp_gradients", id="batch-sum-for-mean", seen=NOWHERE, fix="divide by the number of rows")
-def summed_over_the_batch(x, *rest):
+def summed_over_the_batch(x, w1, b1, w2, b2, target):
     """The sum over the batch."""
-    return tuple(len(x) * g for g in mlp_gradients(x, *rest))
+    return tuple(len(x) * g for g in mlp_gradients(x, w1, b1, w2, b2, target))
 
 
 @mistake("autodiff.mlp_gradients", id="normalizer-is-constant", seen=NOWHERE, fix="log Σ exp depends on every logit")

@@ -140,6 +140,14 @@ def rms_sum_for_mean(dy, x, weight, eps=1e-6):
     return dx, rms_norm_vjp(dy, x, weight, eps)[1]
 
 
+@mistake(RMS, id="rms-backward-over-rows", seen=NOWHERE, fix="the mean of u x̂ over the entries of one row")
+def rms_mean_over_all_rows(dy, x, weight, eps=1e-6):
+    """The mean of u x̂ is taken over all rows together."""
+    normal, inverse, _ = rms_norm(x, weight, eps)[1]
+    u = dy * weight
+    return inverse * (u - normal * (u * normal).mean()), rms_norm_vjp(dy, x, weight, eps)[1]
+
+
 epsilon_hard_coded = backward_of(RMS, forward.epsilon_hard_coded)
 
 
