@@ -1,4 +1,4 @@
-"""Predicted against measured on a GPU, over many configurations: python -m bench.sweep > bench/results/FILE.json.
+"""Predicted against measured on a GPU, over many configurations: python -m bench.sweep > FILE, kept in bench/results.
 
 Each configuration runs in a process of its own, since what the caching allocator reserves depends on all that was
 before. Exit 1 when a peak is off by more than 1 % (allocated) or 2 % (reserved).

@@ -1,8 +1,8 @@
 r"""Floating-point formats and rounding to them: what few bits can hold, where they lose a number, and rounding by lot.
 
 A format has m bits of mantissa and the bias b; a code has the exponent field f and the mantissa field k. Sums are in
-precision_sums.py, scales in precision_scales.py. Article papers/precision.md, code reference/precision_formats.py, laws
-verify/precision.py.
+precision_sums.py, scales in precision_training.py and precision_blocks.py. Article papers/precision.md, code
+reference/precision_formats.py, laws verify/precision.py.
 """
 
 from sympy import IndexedBase, Rational, S, Sum, Symbol

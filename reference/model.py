@@ -4,7 +4,7 @@ r"""A decoder as a function of its weights: token ids to logits, for every archi
 
 Batches are padded on either side: `mask` is True where a token is text. A `Cache` remembers keys and values, so that
 a text can be read in parts. All is computed in the dtype of the weights, angles in float64.
-Laws tests/test_model.py, real checkpoints reference/checkpoint.py.
+Laws tests/test_checkpoint.py, real checkpoints reference/checkpoint.py.
 """
 
 from __future__ import annotations

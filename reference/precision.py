@@ -7,16 +7,18 @@ Article papers/precision.md, derivation derivations/precision.py, laws verify/pr
 
 from __future__ import annotations
 
-from reference import precision_blocks, precision_formats, precision_sums, precision_training
-
-FORMATS = precision_formats.FORMATS
-decode, encode, rounded = precision_formats.decode, precision_formats.encode, precision_formats.rounded
-stochastic_round = precision_formats.stochastic_round
-kahan_sum, pairwise_sum, dot = precision_sums.kahan_sum, precision_sums.pairwise_sum, precision_sums.dot
-quantize, dequantize = precision_blocks.quantize, precision_blocks.dequantize
-scale_init, scale_update = precision_training.scale_init, precision_training.scale_update
-loss_scales, scaled_sgd, monitor = (
-    precision_training.loss_scales,
-    precision_training.scaled_sgd,
-    precision_training.monitor,
-)
+from reference.precision_blocks import dequantize as dequantize
+from reference.precision_blocks import quantize as quantize
+from reference.precision_formats import FORMATS as FORMATS
+from reference.precision_formats import decode as decode
+from reference.precision_formats import encode as encode
+from reference.precision_formats import rounded as rounded
+from reference.precision_formats import stochastic_round as stochastic_round
+from reference.precision_sums import dot as dot
+from reference.precision_sums import kahan_sum as kahan_sum
+from reference.precision_sums import pairwise_sum as pairwise_sum
+from reference.precision_training import loss_scales as loss_scales
+from reference.precision_training import monitor as monitor
+from reference.precision_training import scale_init as scale_init
+from reference.precision_training import scale_update as scale_update
+from reference.precision_training import scaled_sgd as scaled_sgd

@@ -80,6 +80,8 @@ PLANTED = {
         "@article{blanchard",
         "is not in papers/references.bib",
     ),
+    "papers/references.bib: an entry": ("  year    = {2014}\n}\n", "  year    = {2014}\n", "is not closed"),
+    "reference/flash.py": ("flash.md", "flush.md", "flush.md, which does not exist"),
     "papers/loss.md": ("[`loss.cross_entropy_gradient_is_p_minus_y`]", "[`loss.p_minus_y`]", "which is no claim"),
     "verify/__init__.py": ("", "x = 1\n", "is not empty"),
     "reference/rope.py": (None, None, "topic rope has no reference/rope.py"),
@@ -91,12 +93,12 @@ def test_a_planted_fault_in_the_house_is_seen(name, tmp_path, monkeypatch):
     """A copy of the house with one fault in it."""
     import shutil
 
-    for wing in ("reference", "derivations", "verify", "bench", "papers"):
+    for wing in ("reference", "derivations", "verify", "bench", "papers", "tests", "tests_interop"):
         shutil.copytree(ROOT / wing, tmp_path / wing, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(boundaries, "ROOT", tmp_path)
     assert boundaries.problems() == []
     old, new, message = PLANTED[name]
-    path = tmp_path / name
+    path = tmp_path / name.partition(":")[0]
     if old is None:
         path.unlink()
     else:

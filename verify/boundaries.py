@@ -99,6 +99,26 @@ def wrong_pointers():
     yield from (f"no article cites the claim {name}" for name in sorted(known - cited))
 
 
+NAMED = re.compile(r"(?<![\w/.-])((?:papers|reference|derivations|verify|bench|tests|tests_interop)/[\w./-]+\.\w+)")
+
+
+def missing_files():
+    """Files of the house that a text names, and that are not there."""
+    wings = [*MAY_IMPORT, "papers", "tests", "tests_interop"]
+    texts = [path for wing in wings for path in sorted((ROOT / wing).rglob("*")) if path.suffix in (".py", ".md")]
+    for path in [*texts, *sorted(ROOT.glob("*.md"))]:
+        for name in sorted(set(NAMED.findall(path.read_text(encoding="utf-8")))):
+            if not (ROOT / name).exists():
+                yield f"{path.relative_to(ROOT)} names {name}, which does not exist"
+
+
+def open_entries():
+    """Entries of the bibliography that are not closed before the next one begins."""
+    for entry in re.split(r"^(?=@)", (ROOT / "papers/references.bib").read_text(encoding="utf-8"), flags=re.M)[1:]:
+        if entry.count("{") != entry.count("}"):
+            yield f"papers/references.bib: the entry {entry.partition(',')[0]} is not closed"
+
+
 def problems() -> list[str]:
     """Everything out of place, a sentence each."""
-    return [*wrong_imports(), *wrong_wings(), *wrong_pointers()]
+    return [*wrong_imports(), *wrong_wings(), *wrong_pointers(), *missing_files(), *open_entries()]

@@ -73,7 +73,7 @@ def _matmul(m, out, a, b):
 @rule(aten._to_copy)
 def _converted(m, out, a, *, dtype=None, **kwargs):
     """Only to float64, or from or to whole numbers: the reference computes in nothing narrower."""
-    if not out.is_floating_point() and a.value.is_floating_point():
+    if not out.is_floating_point() and out.dtype != torch.bool and a.value.is_floating_point():
         return jump(torch.trunc, m, out, a)
     if out.dtype != torch.float64 and a.value.is_floating_point():
         raise NoRule(f"no rounding rule for a conversion to {out.dtype}")
