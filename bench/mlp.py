@@ -15,8 +15,7 @@ from typing import Any
 
 import torch
 
-from bench.experiment import report
-from bench.trained import Text, bits
+from bench.trained import Text, bits, look, measured
 from bench.trained import trained as kept
 from derivations import mlp as proved
 from reference import mlp, mlp_training
@@ -141,17 +140,9 @@ def main(options: argparse.Namespace) -> int:
     """Measure, print and draw; 1 where a count of parameters is not the predicted one."""
     from bench.mlp_figures import draw
 
-    try:
-        return report("mlp", options, rows(getattr(options, "steps", None)), draw, told=told, heading="",
-                      wrong=lambda row: row.get("ratio", 1) != 1, threads=torch.get_num_threads())  # fmt: skip
-    except KeyboardInterrupt:
-        print("interrupted; run again to go on", file=sys.stderr)
-        return 130
+    found = rows(getattr(options, "steps", None))
+    return measured("mlp", options, found, draw=draw, told=told, wrong=lambda row: row.get("ratio", 1) != 1)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python -m bench.mlp", description="All of it with fewer steps, for a look.")
-    parser.add_argument("--steps", type=int, default=30, help="of every training (default 30)")
-    parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
-    parser.add_argument("--svg", metavar="FILE", default="", help="where the figures go (default: mlp.svg)")
-    sys.exit(main(parser.parse_args()))
+    sys.exit(look("mlp", main, 30))

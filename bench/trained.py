@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import torch
 
+from bench.experiment import Row, report
 from reference import corpus
 from reference.markov import encode
 from reference.training import load, save
@@ -89,3 +91,21 @@ def trained(
         state = train(state, watch)
         save(str(path), state, recipe, text.whole)
     return state
+
+
+def measured(topic: str, options: argparse.Namespace, rows: Iterable[Row], **how: Any) -> int:
+    """Report rows that wait in a folder when they are interrupted; `how` as for `report`."""
+    try:
+        return report(topic, options, rows, heading="", threads=torch.get_num_threads(), **how)
+    except KeyboardInterrupt:
+        print("interrupted; run again to go on", file=sys.stderr)
+        return 130
+
+
+def look(topic: str, main: Callable[[argparse.Namespace], int], steps: int) -> int:
+    """python -m bench.TOPIC: all of it, with so few steps of every training that it takes a minute."""
+    parser = argparse.ArgumentParser(prog=f"python -m bench.{topic}", description="All of it with fewer steps.")
+    parser.add_argument("--steps", type=int, default=steps, help=f"of every training (default {steps})")
+    parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
+    parser.add_argument("--svg", metavar="FILE", default="", help=f"where the figure goes (default: {topic}.svg)")
+    return main(parser.parse_args())

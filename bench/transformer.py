@@ -20,8 +20,7 @@ from typing import Any
 
 import torch
 
-from bench.experiment import report
-from bench.trained import Text, bits
+from bench.trained import Text, bits, look, measured
 from bench.trained import trained as kept
 from reference import decoder, training, transformer_training
 from reference.generate import drawn
@@ -199,18 +198,11 @@ def main(options: argparse.Namespace) -> int:
     """Measure, print and draw; 1 where a count of parameters is not the predicted one."""
     from bench.transformer_figures import draw
 
-    try:
-        return report("transformer", options, rows(getattr(options, "steps", None)), draw, told=told, heading="",
-                      wrong=lambda row: row["what"] == "network" and row["ratio"] != 1,
-                      threads=torch.get_num_threads())  # fmt: skip
-    except KeyboardInterrupt:
-        print("interrupted; run again to go on", file=sys.stderr)
-        return 130
+    def wrong(row: dict[str, Any]) -> bool:
+        return row["what"] == "network" and row["ratio"] != 1
+
+    return measured("transformer", options, rows(getattr(options, "steps", None)), draw=draw, told=told, wrong=wrong)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python -m bench.transformer", description="All of it, with fewer steps.")
-    parser.add_argument("--steps", type=int, default=20, help="of every training (default 20)")
-    parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
-    parser.add_argument("--svg", metavar="FILE", default="", help="where the figure goes (default: transformer.svg)")
-    sys.exit(main(parser.parse_args()))
+    sys.exit(look("transformer", main, 20))

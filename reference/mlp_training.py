@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from reference import corpus, expect
-from reference.markov import bits_per_character, encode, perplexity
+from reference import expect
+from reference.markov import bits_per_character, perplexity
 from reference.mlp import Mlp, generate, init, loss, shapes, surprise, windows
 from reference.optimizers import adamw_step, clip_by_global_norm
 from reference.schedules import cosine
-from reference.training import first, to_the_end
+from reference.training import command, follow, read, written
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -158,39 +157,25 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def run(options: argparse.Namespace, recipe: Recipe) -> None:
+    """Train, judge and write."""
+    for name, size in {"context": recipe.k, "embedding": recipe.D, "hidden": recipe.F, "layers": recipe.L}.items():
+        expect.natural(name, size, 1)
+    text = read(options, recipe.k)
+    if not 0 < options.temperature < math.inf:
+        expect.fail("temperature", "a number above 0", options.temperature)
+    V = len(text.alphabet)
+    state = follow(options, text, recipe, partial(begin, recipe, V), partial(train, text.here, V, recipe))
+    model = unpacked(state.x, recipe, V)
+    for name, part in (("train", text.here), ("held out", text.there)):
+        logs = -surprise(part, *model).double()
+        print(f"{name:<10} perplexity {perplexity(logs):.3f}, {bits_per_character(logs):.3f} bits per character")
+    draw = torch.Generator().manual_seed(recipe.seed)
+    written(text, generate(model, text.there[: recipe.k], options.length, draw, options.temperature))
+
+
 def main(argv: list[str] | None = None) -> int:
     """Train on real text and report: python -m reference.mlp --context 8 --hidden 512."""
     options = parse(argv)
     recipe = Recipe(**{name: getattr(options, name) for name in Recipe._fields if hasattr(options, name)})
-    try:
-        if options.resume and not options.out:
-            expect.fail("--resume", "--out FILE with the state to go on from", "none")
-        seen, held_out = corpus.read(options.corpus) if options.corpus else corpus.embedded()
-        for name, size in {"context": recipe.k, "embedding": recipe.D, "hidden": recipe.F, "layers": recipe.L}.items():
-            expect.natural(name, size, 1)
-        corpus.long_enough(seen, held_out, recipe.k)
-        ids, alphabet = encode(seen + held_out)
-        V, here, there = len(alphabet), ids[: len(seen)], ids[len(seen) :]
-        expect.natural("length", options.length)
-        if not 0 < options.temperature < math.inf:
-            expect.fail("temperature", "a number above 0", options.temperature)
-        state = first(options.out, options.resume, lambda: begin(recipe, V), recipe, seen + held_out)
-        print(f"{len(seen):,} characters, {len(held_out):,} held out; alphabet of {V}; {len(state.x):,} parameters")
-        state = to_the_end(state, partial(train, here, V, recipe), recipe, seen + held_out, options.out)
-    except OSError as error:
-        print(f"--out {options.out}: cannot be written: {error.strerror}", file=sys.stderr)
-        return 2
-    except ValueError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    model = unpacked(state.x, recipe, V)
-    for name, part in (("train", here), ("held out", there)):
-        logs = -surprise(part, *model).double()
-        print(f"{name:<10} perplexity {perplexity(logs):.3f}, {bits_per_character(logs):.3f} bits per character")
-    text = generate(model, there[: recipe.k], options.length, torch.Generator().manual_seed(recipe.seed),
-                    options.temperature)  # fmt: skip
-    print("generated  ------------------------------------------------------------")
-    print("".join(alphabet[i] for i in text))
-    return 0
+    return command(options, partial(run, options, recipe))

@@ -1,4 +1,4 @@
-"""What every training on the command line does: it tells where it is, keeps its state, and goes on from one.
+"""What every training on the command line does: it reads a text, tells where it is, keeps its state, goes on from one.
 
 A state is a NamedTuple of numbers and tensors with its `step`, all that the next step depends on; a recipe is a
 NamedTuple of numbers with its `steps`.
@@ -12,14 +12,19 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from reference import expect
+from reference import corpus, expect
+from reference.markov import encode
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable
+
+    from jaxtyping import Int
+    from torch import Tensor
 
 
 EVERY = 30.0
@@ -78,28 +83,78 @@ class Progress:
             self.saved = now
 
 
-def first(out: str | None, resume: bool, begin: Callable[[], Any], recipe: Any, text: str) -> Any:
-    """The state to start from: a new one, kept in `out` if that is given, or the one that is there to be resumed.
+class Text(NamedTuple):
+    """A text, the indices of its characters to learn from and of those held out, and the alphabet they point into."""
+
+    whole: str
+    here: Int[Tensor, "N"]
+    there: Int[Tensor, "M"]
+    alphabet: str
+
+
+def read(options: argparse.Namespace, context: int) -> Text:
+    """The text of --corpus, or the embedded one. Raises ValueError for one too short, --length, or a lone --resume."""
+    if options.resume and not options.out:
+        expect.fail("--resume", "--out FILE with the state to go on from", "none")
+    seen, held_out = corpus.read(options.corpus) if options.corpus else corpus.embedded()
+    corpus.long_enough(seen, held_out, context)
+    expect.natural("length", options.length)
+    ids, alphabet = encode(seen + held_out)
+    return Text(seen + held_out, ids[: len(seen)], ids[len(seen) :], alphabet)
+
+
+def first(options: argparse.Namespace, begin: Callable[[], Any], recipe: Any, text: Text) -> Any:
+    """The state to start from: a new one, kept in --out if that is given, or the one there that is to be resumed.
 
     Raises ValueError for a file that is there and is not to be resumed, or as `load`; OSError for one that cannot be.
     """
-    state = begin()
+    state, out = begin(), options.out
     if out and Path(out).exists():
-        if not resume:
+        if not options.resume:
             expect.fail(out, "a file that is not there yet (--resume goes on from one that is)", "one")
-        return load(out, recipe, text, type(state))
+        return load(out, recipe, text.whole, type(state))
     if out:
-        save(out, state, recipe, text)
+        save(out, state, recipe, text.whole)
     return state
 
 
-def to_the_end(state: Any, train: Callable[[Any, Progress], Any], recipe: Any, text: str, out: str | None) -> Any:
-    """The state after all steps; Ctrl-C saves where it is, says so, and is passed on."""
-    progress = Progress(recipe, text, out, state.step)
+def follow(
+    options: argparse.Namespace,
+    text: Text,
+    recipe: Any,
+    begin: Callable[[], Any],
+    train: Callable[[Any, Progress], Any],
+) -> Any:
+    """The state after all steps of a recipe; Ctrl-C saves where it is, says so, and is passed on."""
+    state = first(options, begin, recipe, text)
+    sizes = f"{len(text.here):,} characters, {len(text.there):,} held out; alphabet of {len(text.alphabet)}"
+    print(f"{sizes}; {len(state.x):,} parameters")
+    progress = Progress(recipe, text.whole, options.out, state.step)
     try:
         return train(state, progress)
     except KeyboardInterrupt:
-        if out and progress.latest:
-            save(out, progress.latest, recipe, text)
+        if options.out and progress.latest:
+            save(options.out, progress.latest, recipe, text.whole)
             print(f"stopped at step {progress.latest.step}: --resume goes on", file=sys.stderr)
         raise
+
+
+def written(text: Text, ids: Int[Tensor, "N"]) -> None:
+    """Print what a model has generated."""
+    print("generated  ------------------------------------------------------------")
+    print("".join(text.alphabet[i] for i in ids))
+
+
+def command(options: argparse.Namespace, run: Callable[[], None]) -> int:
+    """The exit code of a training: what cannot be is told in a line, and is 2; an interrupt is 130."""
+    try:
+        run()
+    except OSError as error:
+        print(f"--out {options.out}: cannot be written: {error.strerror}", file=sys.stderr)
+        return 2
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from functools import partial
 
 import torch
 
-from reference import corpus, expect
+from reference import expect
 from reference.generate import drawn
-from reference.markov import bits_per_character, encode, perplexity
-from reference.training import first, to_the_end
+from reference.markov import bits_per_character, perplexity
+from reference.training import command, follow, read, written
 from reference.transformer_training import Recipe, begin, build, generate, surprise, train
 
 
@@ -52,41 +51,23 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def run(options: argparse.Namespace, recipe: Recipe) -> None:
+    """Train, judge and write."""
+    for name in "LHKT":
+        expect.natural(name, getattr(recipe, name), 1)
+    text = read(options, recipe.T)
+    expect.number("temperature", options.temperature, 0)
+    choose = drawn(options.temperature, options.top_k, options.top_p, recipe.seed)
+    choose(torch.zeros(1, 2))  # so that a wrong share is told before the training
+    model = build(recipe, len(text.alphabet))
+    state = follow(options, text, recipe, partial(begin, recipe, model), partial(train, text.here, recipe, model))
+    logs = -surprise(text.there, model, state.x).double()
+    print(f"held out   perplexity {perplexity(logs):.3f}, {bits_per_character(logs):.3f} bits per character")
+    written(text, generate(model, state.x, text.there[: recipe.T], options.length, choose))
+
+
 def main(argv: list[str] | None = None) -> int:
     """Train GPT-2 on real text, character by character, and report: python -m reference.transformer --layers 2."""
     options = parse(argv)
     recipe = Recipe(**{name: getattr(options, name) for name in Recipe._fields if hasattr(options, name)})
-    try:
-        if options.resume and not options.out:
-            expect.fail("--resume", "--out FILE with the state to go on from", "none")
-        seen, held_out = corpus.read(options.corpus) if options.corpus else corpus.embedded()
-        for name in "LHKT":
-            expect.natural(name, getattr(recipe, name), 1)
-        corpus.long_enough(seen, held_out, recipe.T)
-        ids, alphabet = encode(seen + held_out)
-        here, there = ids[: len(seen)], ids[len(seen) :]
-        expect.natural("length", options.length)
-        expect.number("temperature", options.temperature, 0)
-        choose = drawn(options.temperature, options.top_k, options.top_p, recipe.seed)
-        choose(torch.zeros(1, 2))  # so that a wrong share is told before the training
-        model = build(recipe, len(alphabet))
-        state = first(options.out, options.resume, lambda: begin(recipe, model), recipe, seen + held_out)
-        print(
-            f"{len(seen):,} characters, {len(held_out):,} held out; alphabet of {len(alphabet)}; "
-            f"{len(state.x):,} parameters"
-        )
-        state = to_the_end(state, partial(train, here, recipe, model), recipe, seen + held_out, options.out)
-    except OSError as error:
-        print(f"--out {options.out}: cannot be written: {error.strerror}", file=sys.stderr)
-        return 2
-    except ValueError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    logs = -surprise(there, model, state.x).double()
-    print(f"held out   perplexity {perplexity(logs):.3f}, {bits_per_character(logs):.3f} bits per character")
-    text = generate(model, state.x, there[: recipe.T], options.length, choose)
-    print("generated  ------------------------------------------------------------")
-    print("".join(alphabet[i] for i in text))
-    return 0
+    return command(options, partial(run, options, recipe))
