@@ -8,11 +8,11 @@ Article papers/checkpointing.md, code reference/checkpointing.py, laws verify/ch
 from math import isqrt
 
 from flint import acb
-from sympy import Abs, Expr, Function, IndexedBase, Interval, S, Sum, Symbol
+from sympy import Abs, Expr, Function, IndexedBase, Interval, Product, S, Sum, Symbol
 
 from derivations.claim import claim
 from derivations.expectation import E, Law
-from derivations.forms import Goal, Part, below, eq, equal, expect, ge, le
+from derivations.forms import Goal, Part, below, eq, equal, expect, ge, induct, le
 
 k, m, n, i, j = (Symbol(name, integer=True, positive=True) for name in "kmnij")
 r, s, h = (Symbol(name, integer=True, nonnegative=True) for name in "rsh")
@@ -195,6 +195,12 @@ def larger(x, y):
     return (x + y + Abs(x - y)) / 2
 
 
+through, excess = IndexedBase("theta", positive=True), IndexedBase("Delta", real=True)
+worse, any_sign = IndexedBase("e", nonnegative=True), IndexedBase("e", real=True)
+start = Symbol("x", nonnegative=True)
+t = Symbol("t", integer=True, nonnegative=True)
+
+
 @claim(
     source="bellman1957dynamic, ch. III",
     code="reference.checkpointing.optimal_segments",
@@ -202,15 +208,32 @@ def larger(x, y):
         "the rest is forgotten: each segment is the best for itself": {"held": lambda x, y: x},
         "what segments hold adds up": {"found": lambda x, y: x + y},
         "the smaller of the two is the peak": {"held": lambda x, y: (x + y - Abs(x - y)) / 2},
+        "f(i) is what some cut needs, not the least": {"worse": any_sign},
     },
 )
-def dynamic_program_is_optimal(found=larger, held=larger):
+def dynamic_program_is_optimal(found=larger, held=larger, worse=worse):
     """No cutting of a chain has a lower peak than f(i) = aᵢ + min max(inside, f(j)): the best ends in the best."""
-    return below(
-        a + found(b, f - more),
-        le(
-            a + held(b, f),
-            "the rest, cut so that it needs f, could do with f − d: then so could the whole; f(i) is the least over j",
+
+    def left(t):
+        return Product(through[j], (j, 1, t)) * (start + Sum(worse[i] / Product(through[j], (j, 1, i)), (i, 1, t)))
+
+    return (
+        below(
+            a + found(b, f - more),
+            le(a + held(b, f), "a rest that needs d more than f makes the whole need θd more, and θ is not negative"),
+        ),
+        induct(
+            excess,
+            t,
+            start=start,
+            step=through[t + 1] * excess[t] + worse[t + 1],
+            closed=left,
+            reason="segment by segment from the end: θ of the excess comes through, and e ≥ 0 is added by a cut that "
+            "is not the least; begun behind the last one with θ = 0, where the excess is x = e",
+        ),
+        below(
+            f + left(t),
+            ge(f, "no cutting of any chain needs less than f: its excess is not negative", by=left(t)),
         ),
     )
 

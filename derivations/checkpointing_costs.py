@@ -6,6 +6,7 @@ more. Article papers/checkpointing.md, code reference/decoder.py, measured in be
 """
 
 from collections import Counter
+from functools import cache
 
 from sympy import Rational, Symbol
 
@@ -27,6 +28,8 @@ ell = Symbol("ell", integer=True, positive=True)
 class Repeating(Cpu):
     """A CPU that recomputes, and sees that a block leaves the residual stream as it found it."""
 
+    traffic = False
+
     def checkpoint(self, part, *inputs):
         before = [_seen(x) for x in inputs]
         out = super().checkpoint(part, *inputs)
@@ -35,6 +38,7 @@ class Repeating(Cpu):
         return out
 
 
+@cache
 def worked(recompute: str, attention: str = "explicit") -> Program:
     """Operations of the matrix products of a step, by phase and kind: "again: attention" is of a second run."""
 
@@ -48,6 +52,7 @@ def worked(recompute: str, attention: str = "explicit") -> Program:
     return program
 
 
+@cache
 def held(recompute: str, attention: str = "explicit") -> Program:
     """What is alive when the backward pass begins."""
 

@@ -106,7 +106,7 @@ def run(c: Claim):
             if resisting:
                 row["message"] = resisting
             else:
-                row["mistakes"], row["needed"] = _mistakes(c), _needed(c, parts)
+                row["mistakes"], row["needed"] = _mistakes(c, parts), _needed(c, parts)
                 row["verdict"] = "holds"
     except Exception as error:  # whatever an author's expressions raise, the other claims must still be judged
         row["verdict"], row["message"] = "rejected", f"{type(error).__name__.lower()}: {error}"
@@ -187,10 +187,9 @@ def _everything(c, parts):
         yield from (total, S(value))
 
 
-def _mistakes(c):
+def _mistakes(c, truth):
     """Every mistake with its witness; one that changes nothing, or is not refuted, rejects the claim."""
     rows = []
-    truth = c.parts()
     for name, overrides in c.mistakes.items():
         unknown = set(overrides) - set(inspect.signature(c.body).parameters)
         if unknown:

@@ -75,6 +75,17 @@ def _proved(c, part, goal, facts, sizes):
         return False
 
 
+def _claimed(part, facts, sizes):
+    """The laws of a part, and each case of each of its statements, with everything put in that is no size to draw."""
+    laws = {law.table: law.given(facts) for law in part.laws}
+    every = []
+    for case in part.cases or NO_CASES:
+        for lhs, relation, rhs in part.statements:
+            left, right = (e.xreplace(facts).xreplace(case).xreplace(sizes) for e in (lhs, rhs))
+            every.append((case, (left, relation, right)))
+    return laws, every
+
+
 def refute(c, parts, wanted, dropped=(None, None), draws=DRAWS):
     """(witness or None, points tested): look for an admissible point where the statement is false."""
     rng = random.Random(c.id)
@@ -82,24 +93,23 @@ def refute(c, parts, wanted, dropped=(None, None), draws=DRAWS):
     facts = {k: S(v) for k, v in c.given.items() if (kind, k) != ("given", what)}
     tested = 0
     exact = [case for part in parts for case in part.cases]
+    sums = {total: S(value).xreplace(facts) for total, value in c.sums.items()}
+    claimed = [[_claimed(part, facts, sizes) for part in parts] for sizes in _instances(c)]
     for draw in range(max(draws, wanted)):
-        chosen = rng.choice(_instances(c))
+        statements = rng.choice(claimed)
         small = 2 if any(part.laws for part in parts) else 1 + draw % 4
-        sums = {total: S(value).xreplace(facts) for total, value in c.sums.items()}
         point = Point(rng, c.for_all, sums, c.domains, what if kind == "domain" else None, sizes=small)
         point.dependent = kind == "independence"
         try:
             for key, value in facts.items():
                 point.fix(key, value)
-            for part in parts:
-                point.laws = {law.table: law.given(facts) for law in part.laws}
-                for case in part.cases or NO_CASES:
-                    for lhs, relation, rhs in part.statements:
-                        both = [e.xreplace(facts).xreplace(case).xreplace(chosen) for e in (lhs, rhs)]
-                        failure = compare(both[0], relation, both[1], point)
-                        if failure:
-                            at = point.show()
-                            return f"{failure}" + (f" at {at}" if at else f" at {case}" if case else ""), tested
+            for laws, every in statements:
+                point.laws = laws
+                for case, (lhs, relation, rhs) in every:
+                    failure = compare(lhs, relation, rhs, point)
+                    if failure:
+                        at = point.show()
+                        return f"{failure}" + (f" at {at}" if at else f" at {case}" if case else ""), tested
         except Inadmissible:
             continue
         tested += 1

@@ -69,7 +69,7 @@ class Node:
         """Make the results its outputs; without an order the node is no part of the graph, and they have none."""
         for index, result in enumerate(results):
             result.node, result.index = (None if self.order is None else self), index
-            if not result.view:
+            if self.machine.traffic and not result.view:
                 self.machine.moved += self.machine.reads + result.entries * BYTES[result.dtype]
         return results if len(results) > 1 else results[0]
 
@@ -80,8 +80,10 @@ class Machine:
     `events` holds (key, bytes, what, where): bytes > 0 taken, bytes < 0 given back, and marks without a key; `kept`
     the keys of the weights' gradients. `work`
     holds (where, what, FLOPs, recomputed) of every matrix product, and `moved` adds up bytes: every operation reads
-    its operands and writes its result once. `graph` is off where no gradients are wanted.
+    its operands and writes its result once, if `traffic` is wanted. `graph` is off where no gradients are wanted.
     """
+
+    traffic = True
 
     def __init__(self):
         self.events: list[tuple[Any, Any, str, str]] = []
@@ -140,7 +142,7 @@ class Machine:
         node that keeps inputs is made before the result takes memory, one that keeps the result after.
         """
         edges = [x.edge for x in inputs]
-        self.reads = sum(x.entries * BYTES[x.dtype] for x in inputs)
+        self.reads = sum(x.entries * BYTES[x.dtype] for x in inputs) if self.traffic else 0
         if not self.graph or not any(edges):
             return Node(self, None, name, [], [], None, outputs, None)
         return Node(self, next(self.orders), name, edges, self.pack(saved), backward, outputs, late)
@@ -203,8 +205,9 @@ class Machine:
         """What the node makes of the gradients it is given; then it lets go of them and of what it kept."""
         kept = [self.unpack(held) for held in node.saved]
         out = node.backward(given)
-        sizes = [x.entries * BYTES[x.dtype] for x in (*given, *out) if x is not None]
-        self.moved += (sum(sizes) + sum(x.bytes for x in kept if x is not None)) if self.moves(node) else 0
+        if self.traffic and self.moves(node):
+            self.moved += sum(x.entries * BYTES[x.dtype] for x in (*given, *out) if x is not None)
+            self.moved += sum(x.bytes for x in kept if x is not None)
         kept.clear()
         if node.late:
             node.late(out)

@@ -15,7 +15,7 @@ from functools import cache
 from typing import Any
 
 from flint import acb
-from sympy import Add, Expr, Function, Symbol, expand
+from sympy import Expr, Function, Poly, Symbol, expand
 
 from derivations.decoder import Run
 from derivations.forms import Goal
@@ -29,6 +29,7 @@ v = Symbol("v", integer=True, nonnegative=True)
 m, i = (Symbol(x, integer=True, nonnegative=True) for x in "mi")
 s = Symbol("s", nonnegative=True)
 FROM_ONE = {x: 1 + Symbol(x.name.lower(), integer=True, nonnegative=True) for x in (B, T, H, K)}
+SIZES = (*(x.free_symbols.pop() for x in FROM_ONE.values()), V, v, m, i, s)
 LAYERS = (1, 2, 3)
 LAST = {  # what and where E is
     (True, "sgd"): ("sum of gradients", "backward, Embedding"),
@@ -197,8 +198,7 @@ def below(instant, A, E, case, weights) -> Goal:
         left, right = (x + y) * instant, x * A + y * E
         for symbol, to in case.items():
             left, right = left.xreplace({symbol: to}), right.xreplace({symbol: to})
-        left, right = (expand(expand(12 * B * K * e).xreplace(FROM_ONE)) for e in (left, right))
-        gap = right - left
-        if gap.is_polynomial() and all(term.as_coeff_Mul()[0] > 0 for term in Add.make_args(gap)):
-            return Goal(left, "≤", right, gap)
+        low, high = (Poly(expand(12 * B * K * e).xreplace(FROM_ONE), *SIZES) for e in (left, right))
+        if all(c > 0 for c in (high - low).coeffs()):
+            return Goal(low.as_expr(), "≤", high.as_expr(), (high - low).as_expr())
     raise Doubtful(f"{instant} is not seen to be below {A} and {E} in the case {case}")

@@ -39,6 +39,7 @@ from derivations.normal import Before
 from derivations.positive import TangentGap
 
 flint.ctx.prec = 160
+POSITIVE, NONNEGATIVE, NONZERO = Interval.open(0, oo), Interval(0, oo), S.Reals - {0}
 REALS = [Fraction(a, b) for a in (-7, -5, -3, -2, -1, 1, 2, 3, 4, 5) for b in (1, 2, 3)]
 
 
@@ -67,10 +68,10 @@ def domain_of(symbol, domains):
     if symbol in domains:
         return domains[symbol]
     if symbol.is_positive:
-        return Interval.open(0, oo)
+        return POSITIVE
     if symbol.is_nonnegative:
-        return Interval(0, oo)
-    return S.Reals - {0} if symbol.is_nonzero else S.Reals
+        return NONNEGATIVE
+    return NONZERO if symbol.is_nonzero else S.Reals
 
 
 @cache

@@ -9,9 +9,16 @@ no polynomial, such as a size rounded up to a whole block, goes on as a constant
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any
 
 Terms = dict[tuple[str, ...], int]  # letters of a monomial, in order and as often as they occur, to its coefficient
+
+
+@cache
+def _monomial(m: tuple[str, ...], n: tuple[str, ...]) -> tuple[str, ...]:
+    """The product of two monomials."""
+    return tuple(sorted(m + n))
 
 
 class Sized(int):
@@ -40,17 +47,17 @@ class Sized(int):
 
     def __mul__(self, other):
         if not isinstance(other, Sized):
-            return (
-                self
-                if other == 1
-                else self.__class__(int(self) * other, {m: c * other for m, c in self.terms.items() if other})
-            )
+            if other == 1:
+                return self
+            return self.__class__(int(self) * other, {m: c * other for m, c in self.terms.items()} if other else {})
         product: Terms = {}
         for m, c in self.terms.items():
             for n, d in other.terms.items():
-                key = tuple(sorted(m + n)) if m and n else m or n
+                key = _monomial(m, n)
                 product[key] = product.get(key, 0) + c * d
-        return self.__class__(int.__mul__(self, other), {m: c for m, c in product.items() if c})
+                if not product[key]:
+                    del product[key]
+        return self.__class__(int.__mul__(self, other), product)
 
     def __floordiv__(self, other):
         """Exact where the divisor divides every coefficient, or is a single letter of every monomial."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from typing import Any
 
 from derivations.architecture import Architecture, Latent, parameters
@@ -42,6 +43,8 @@ def mla(L, C, R):
 class Watching(Cpu):
     """A machine on which blocks may be checkpointed without being run again: it looks at what goes in and comes out."""
 
+    traffic = False
+
     def checkpoint(self, part, *inputs):
         before = [_seen(x) for x in inputs]
         out = part(*inputs)
@@ -66,6 +69,8 @@ def _seen(x):
 class Quiet(Cpu):
     """A CPU whose kernels take no scratch."""
 
+    traffic = False
+
     def scratch(self, *sizes):
         pass
 
@@ -84,6 +89,7 @@ def alive(events: Iterable) -> Counter[str]:
     return found
 
 
+@cache
 def kept(form, table="cpu", autocast=False, **run) -> Program:
     """What is alive when the backward pass begins."""
 
@@ -98,6 +104,7 @@ def kept(form, table="cpu", autocast=False, **run) -> Program:
     return program
 
 
+@cache
 def at_loss(form) -> Program:
     """What is alive when the softmax of the loss has made its gradient."""
 
@@ -123,6 +130,7 @@ def at_loss(form) -> Program:
     return program
 
 
+@cache
 def live(form) -> Program:
     """The largest live set of the blocks in inference, without scratch."""
 
@@ -143,6 +151,7 @@ def live(form) -> Program:
     return program
 
 
+@cache
 def state(form) -> Program:
     """Parameters, gradients and optimizer state after a step of AdamW under autocast."""
 
@@ -158,6 +167,7 @@ def state(form) -> Program:
     return program
 
 
+@cache
 def counted(form) -> Program:
     """How many parameters there are."""
 
@@ -167,6 +177,7 @@ def counted(form) -> Program:
     return program
 
 
+@cache
 def cached(form, dtype="bfloat16") -> Program:
     """The cache of keys and values for T tokens of B sequences."""
 
@@ -176,6 +187,7 @@ def cached(form, dtype="bfloat16") -> Program:
     return program
 
 
+@cache
 def work(form, **run) -> Program:
     """Operations of the matrix products of a forward and a backward pass, by kind, as "backward: attention"."""
 

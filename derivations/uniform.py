@@ -26,11 +26,11 @@ class Doubtful(ValueError):
     """A decision that is not the same for all sizes, or a result that is not the polynomial it is taken for."""
 
 
-@lru_cache(maxsize=20000)
-def _sign(polynomial: frozenset) -> str:
-    """What is known of a polynomial in letters ≥ LEAST: "0", "+" (> 0), "0+" (≥ 0), "-", "0-", or "?"."""
+@lru_cache(maxsize=50000)
+def _sign(a: frozenset, b: frozenset) -> str:
+    """What is known of a − b, polynomials in letters ≥ LEAST: "0", "+" (> 0), "0+" (≥ 0), "-", "0-", or "?"."""
     shifted: Terms = {}
-    for monomial, c in polynomial:
+    for monomial, c in added([dict(a), {m: -c for m, c in b}]).items():
         parts: Terms = {(): c}
         for letter in monomial:
             if letter.startswith("⌊"):
@@ -47,10 +47,7 @@ def _sign(polynomial: frozenset) -> str:
 
 def sign(a: Any, b: Any = 0) -> str:
     """What is known of a − b for all sizes."""
-    difference = dict(terms(a))
-    for m, c in terms(b).items():
-        difference[m] = difference.get(m, 0) - c
-    return _sign(frozenset((m, c) for m, c in difference.items() if c))
+    return _sign(frozenset(terms(a).items()), frozenset(terms(b).items()))
 
 
 def _aside() -> bool:

@@ -16,7 +16,7 @@ from typing import Any
 from derivations.__main__ import topics
 
 MARKS = {"passed": ("✓", "green"), "failed": ("✗", "bold red"), "not run here": ("–", "yellow")}
-QUICK = 16
+QUICK = 10
 
 
 def parse(argv):

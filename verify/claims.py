@@ -52,10 +52,11 @@ def largest_difference(c) -> tuple[float, int]:
     helpers = {"torch": torch, "drive": drive, "column": column, "pairs": pairs, "unroll": unroll}
     rng, worst, tested = random.Random(c.id), 0.0, 0
     facts = {key: S(value) for key, value in c.given.items()}
+    parts = c.parts()
     for _ in range(20 * POINTS):
         names: dict[str, Any] = {}
         point = Point(rng, c.for_all, {k: S(v).xreplace(facts) for k, v in c.sums.items()}, c.domains)
-        part = c.parts()[next((int(x.split("=")[1]) for x in choices if x.startswith("part")), 0)]
+        part = parts[next((int(x.split("=")[1]) for x in choices if x.startswith("part")), 0)]
         lhs, relation, rhs = part.statements[0]
         said = (rhs if relation == "=" else lhs).xreplace(facts)
         try:
