@@ -1,57 +1,23 @@
-"""GPT-2 written, trained and loaded: one function, one gradient; and what it counts, draws and generates."""
+"""GPT-2 written, trained and loaded: one function, one gradient; and what it counts and draws."""
 
 import math
-from functools import partial
 
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from reference import sampling
-from reference.architecture import Architecture, Layer
 from reference.attention import grouped_query_attention
 from reference.backprop import block_vjp
 from reference.backprop_block import Weights
-from reference.decoder import Decoder, Sizes
-from reference.generate import continued
 from reference.model import logits as of_model
-from reference.sampling_beam import beam_search_with
-from reference.softmax import log_softmax
-from reference.transformer import block, feed_forward, following, generate, init, logits, multi_head_attention
+from reference.transformer import block, feed_forward, generate, init, logits, multi_head_attention
 from reference.transformer_weights import BLOCK, Gpt2, for_decoder, of_decoder, shapes
-
-F64 = torch.float64
-SIZES = Sizes("gpt2", 3, 24, 4, 4, 6, 40, 61, 32)
-IDS = torch.randint(61, (2, 17), generator=torch.Generator().manual_seed(0))
-
-
-def drawn(std=0.3, **sizes):
-    """A model of the decoder's sizes whose every weight matters."""
-    draw = torch.Generator().manual_seed(1)
-    wanted = shapes(**({"V": 61, "S": 32, "D": 24, "H": 4, "L": 3, "F": 40} | sizes))
-    return Gpt2(**{name: std * torch.randn(*shape, generator=draw, dtype=F64) for name, shape in wanted.items()})
-
-
-def trained_form(model, tied=True):
-    """A decoder with these weights."""
-    default = torch.get_default_dtype()
-    torch.set_default_dtype(F64)
-    try:
-        decoder = Decoder(SIZES if tied else Sizes("gpt2", 3, 24, 4, 4, 6, 40, 61, 32, tied=False))
-    finally:
-        torch.set_default_dtype(default)
-    decoder.load_state_dict(for_decoder(model))
-    return decoder
+from tests.transformer_forms import F64, IDS, drawn, loaded_form, near, trained_form
 
 
 def with_slopes(model):
     """Copies that can be differentiated."""
     return Gpt2(*(None if part is None else part.detach().clone().requires_grad_() for part in model))
-
-
-def near(ours, theirs):
-    """Equal but for rounding, relative to the largest entry."""
-    assert (ours - theirs).abs().max() <= 1e-12 * theirs.abs().max().clamp(min=1)
 
 
 @pytest.mark.parametrize("tied", [True, False])
@@ -74,29 +40,6 @@ def test_weights_go_to_the_decoder_and_back_unchanged():
     assert all(torch.equal(a, b) for a, b in zip(model, back, strict=True))
     tied = drawn()
     assert torch.equal(of_decoder(dict(trained_form(tied).named_parameters()), 4).embedding, tied.embedding)
-
-
-def loaded_form(model):
-    """The weights and the architecture of reference/model.py."""
-    V, D = model.embedding.shape
-    L, H, K, _ = model.q.shape
-    a = Architecture(
-        "gpt2", D, H, H, K, model.up.shape[1], V, (Layer(K**-0.5),) * L, S=len(model.positions), norm="layer",
-        activation="gelu_tanh", gated=False, qkv_bias=True, out_bias=True, mlp_bias=True, tied=True,
-    )  # fmt: skip
-    found = {"tokens.weight": model.embedding, "positions.weight": model.positions}
-    found |= {"norm.weight": model.norm, "norm.bias": model.norm_bias}
-    theirs = {"norm1": "before1", "norm2": "before2"}
-    for i in range(L):
-        for name in BLOCK:
-            module, kind = (name.removesuffix("_bias"), "bias" if name.endswith("bias") else "weight")
-            part = getattr(model, name)[i]
-            joined = (
-                {"q": part.flatten(0, 1), "k": part.flatten(0, 1), "v": part.flatten(0, 1)} if module in "qkv" else {}
-            )
-            joined |= {"out": part.flatten(1)} if module == "out" and kind == "weight" else {}
-            found[f"blocks.{i}.{theirs.get(module, module)}.{kind}"] = joined.get(module, part)
-    return found, a
 
 
 def test_logits_and_gradients_are_those_of_the_model_that_is_loaded():
@@ -212,64 +155,6 @@ def test_the_stream_grows_with_depth_unless_what_writes_is_scaled(scaled):
 
     ratio = added(32) / added(2)
     assert 0.6 < ratio < 1.6 if scaled else 10 < ratio < 26, ratio
-
-
-# ---- what comes next
-
-
-def test_greedy_generation_is_that_of_the_cached_model():
-    model = drawn(std=0.5)
-    assert torch.equal(generate(model, IDS, 12), continued(*loaded_form(model), IDS, 12))
-
-
-def test_a_long_text_is_read_from_its_last_positions():
-    model = drawn()
-    long = torch.cat([IDS, IDS, IDS], 1)
-    near(following(model, long), logits(long[:, -32:], *model)[:, -1])
-    assert generate(model, IDS, 40).shape == (2, 40)
-
-
-def test_every_way_to_choose_is_a_choice():
-    model, draw = drawn(std=0.5), torch.Generator().manual_seed(5)
-
-    def gumbel(z, text, keep):
-        return sampling.gumbel_max(keep(z, text), torch.rand(z.shape, generator=draw, dtype=z.dtype))
-
-    keeps = {
-        "temperature": lambda z, _: sampling.temperature(z, 0.7),
-        "top-k": lambda z, _: sampling.top_k(z, 3),
-        "top-p": lambda z, _: sampling.top_p(z, 0.5),
-        "min-p": lambda z, _: sampling.min_p(z, 0.2),
-        "typical": lambda z, _: sampling.typical(z, 0.5),
-        "epsilon": lambda z, _: sampling.epsilon_cutoff(z, 0.01),
-        "eta": lambda z, _: sampling.eta_cutoff(z, 0.01),
-        "repetition": lambda z, text: sampling.repetition_penalty(z, text, 1.3),
-        "presence": lambda z, text: sampling.presence_penalty(z, text, 1.0),
-        "frequency": lambda z, text: sampling.frequency_penalty(z, text, 1.0),
-    }
-    for keep in keeps.values():
-        new = generate(model, IDS, 3, partial(gumbel, keep=keep))
-        assert new.shape == (2, 3) and new.dtype == IDS.dtype and int(new.max()) < 61
-    from_shares = generate(model, IDS, 3, lambda z, _: torch.multinomial(
-        sampling.distribution(z, 0.8, 5, 0.9), 1, generator=draw).squeeze(1))  # fmt: skip
-    assert from_shares.shape == (2, 3)
-    assert len(set(generate(model, IDS[:1], 20, lambda z, text: sampling.greedy(
-        sampling.presence_penalty(z, text, 1e6)))[0].tolist())) == 20, "a penalty sees all of the text"  # fmt: skip
-
-
-def test_a_beam_finds_a_text_as_probable_as_it_says_and_no_less_than_the_greedy_one():
-    model = drawn(std=0.5)
-
-    def told(new):
-        text = torch.cat([IDS[0], new])
-        log_p = log_softmax(logits(text[None], *model))[0, len(IDS[0]) - 1 : -1]
-        return log_p.gather(1, new[:, None]).sum()
-
-    wide = beam_search_with(lambda texts: log_softmax(following(model, texts)), IDS[0], 8, 4, end=60)
-    (best, *_), (score, *_) = wide
-    stop = best.tolist().index(60) + 1 if 60 in best.tolist() else 4
-    near(score, told(best[:stop]))
-    assert score >= told(generate(model, IDS[:1], 4)[0]) - 1e-12
 
 
 # ---- bad input

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from bench.transformer import weights
 from reference import training
 from reference.generate import drawn
 from reference.optimizers_muon import muon
@@ -278,3 +279,24 @@ def test_wrong_usage_is_told_in_a_line_with_exit_2(book, capsys, arguments, mess
     assert main([*book, *arguments]) == 2
     captured = capsys.readouterr()
     assert message in captured.err and captured.err.count("\n") == 1 and captured.out == ""
+
+
+def test_the_attention_that_is_drawn_is_the_one_that_is_used():
+    """Of every layer, the weights times the values are what the output projection reads."""
+    recipe = SMALL._replace(std=0.5)
+    model, state = started(recipe, dtype=torch.float64)
+    ids = IDS % 7
+    found = weights(training.Text("", ids, ids, "abcdefg"), recipe, model, state)
+    values, read = [], []
+    for name, layer in model.network.named_modules():
+        if name.endswith("qkv"):
+            layer.register_forward_hook(lambda layer, given, out: values.append(out.chunk(3, -1)[2]))
+        if name.endswith(".out"):
+            layer.register_forward_hook(lambda layer, given, out: read.append(given[0]))
+    with torch.no_grad():
+        torch.func.functional_call(model.network.eval(), model.parts(state.x), (ids[:56].view(7, 8),))
+    assert len(found) == len(values) == len(read) == recipe.L
+    for p, v, y in zip(found, values, read, strict=True):
+        mixed = p @ v.unflatten(-1, (recipe.H, recipe.K)).transpose(1, 2)
+        torch.testing.assert_close(mixed.transpose(1, 2).flatten(2), y, rtol=1e-12, atol=1e-12)
+        assert p.std() > 0.05
