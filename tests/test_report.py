@@ -13,7 +13,7 @@ SEEN = set(
     re.findall(
         r"\\(?:[A-Za-z]+|\\)",
         r"\alpha \beta \delta \epsilon \eta \kappa \lambda \mu \pi \tau \theta \sigma \nu \gamma \rho \phi \xi \Phi "
-        r"\cdot \ell \cos \sin \log \sqrt \frac \sum \prod "
+        r"\Delta \cdot \ell \cos \sin \log \sqrt \frac \sum \prod "
         r"\partial \left \right \max \min \lceil \rceil \operatorname \text \quad \substack \le \leq \ge \geq \ne \\",
     )
 )
