@@ -1,6 +1,7 @@
 r"""Text from published weights, token by token: python -m reference.generate --weights FILE_OR_FOLDER --prompt "…".
 
-Where the tokenizer knows the marks of ChatML the prompt is a question, and what is printed the answer.
+Where the form of a conversation is known (reference/conversation_forms.py) the prompt is a question, and what is
+printed the answer.
 """
 
 from __future__ import annotations
@@ -104,12 +105,12 @@ def main(argv: list[str] | None = None) -> int:
         from reference.checkpoint import load, voice
 
         model, speaker = load(options.weights, DTYPES[options.dtype]), voice(options.weights)
-        chat = speaker.chats and not options.raw
+        chat = speaker.form is not None and not options.raw
         ids = speaker.question(options.prompt, options.system) if chat else speaker.text(options.prompt)
         if not ids:
             expect.fail("prompt", "one token or more", "none")
         following = (int(new) for new in tokens(*model, torch.tensor([ids]), choose=choose))
-        for text in speaker.spoken(islice(following, options.length)):
+        for text in speaker.spoken(islice(following, options.length), () if chat else ids):
             print(text, end="", flush=True)
         print()
     except ValueError as error:

@@ -95,6 +95,11 @@ class Reader:
             of, count = self.scalar("I"), self.scalar("Q")
             if count > len(self.memory) - self.place:
                 raise struct.error("a list beyond the end")
+            if of in SCALARS:  # hundreds of thousands, of which no two may become one by rounding: scores of tokens
+                code = f"<{count}{SCALARS[of]}"
+                values = struct.unpack_from(code, self.memory, self.place)
+                self.place += struct.calcsize(code)
+                return list(values)
             return [self.value(of) for _ in range(count)]
         value = self.scalar(SCALARS[kind])
         return float(f"{value:.7g}") if kind == F32 else value  # the decimals that were meant: 1e-05, not 9.9999997e-06

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from reference import expect
+from reference.bpe_scores import encoder
 from reference.bpe_words import Rules, encode_word
 from reference.tokenizer_parts import decoder, normalizer, pre_tokenizer, refuse, template
 from reference.unigram_model import Unigram
@@ -94,7 +95,12 @@ def _wordpiece(spec: dict[str, Any]) -> Encode:
     return encode
 
 
-MODELS = {"BPE": _bpe, "Unigram": _unigram, "WordPiece": _wordpiece}
+def _scored(spec: dict[str, Any]) -> Encode:
+    return encoder(spec["vocab"], spec["kinds"])
+
+
+MODELS = {"BPE": _bpe, "Unigram": _unigram, "WordPiece": _wordpiece, "Scored": _scored}
+"""By their names in a tokenizer.json, where the last does not occur: GGUF has it."""
 
 
 class Pipeline:
@@ -153,7 +159,11 @@ class Pipeline:
                 yield part, None
 
     def encode(self, text: str, special: bool = True) -> list[int]:
-        """The ids of a text; `special` says whether ids are set around it as the file says (a BOS, for instance)."""
+        """The ids of a text; `special` says whether ids are set around it as the file says (a BOS, for instance).
+
+        A surrogate, as a byte on the command line that is not UTF-8 becomes in Python, is U+FFFD.
+        """
+        text = re.sub("[\ud800-\udfff]", "\ufffd", text)
         found: list[int] = []
         first = True
         for raw, raw_id in self._split(text, self.raw):

@@ -222,12 +222,27 @@ def _byte_text(tokens: list[str]) -> str:
     return b"".join(parts).decode("utf-8", "replace")
 
 
+BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+
+
+def _pieces_text(tokens: list[str], prefix: bool) -> str:
+    """SentencePiece's tokens to text, where ▁ is a blank and <0xE2> a byte; what is not UTF-8 becomes U+FFFD.
+
+    `prefix` says that a ▁ was set before the text.
+    """
+    if prefix and tokens:
+        tokens = [tokens[0].removeprefix("▁"), *tokens[1:]]
+    found = ((token, BYTE.fullmatch(token)) for token in tokens)
+    parts = [bytes([int(byte[1], 16)]) if byte else token.replace("▁", " ").encode() for token, byte in found]
+    return b"".join(parts).decode("utf-8", "replace")
+
+
 def _byte_fallback(tokens: list[str]) -> list[str]:
     """Runs of tokens such as <0xE2> become their text, or U+FFFD for each where they are not UTF-8."""
     out: list[str] = []
     run: list[int] = []
     for token in [*tokens, ""]:
-        byte = re.fullmatch(r"<0x([0-9A-Fa-f]{2})>", token)
+        byte = BYTE.fullmatch(token)
         if byte:
             run.append(int(byte[1], 16))
             continue
@@ -258,6 +273,8 @@ def _decoding(spec: Spec) -> Join:
         return all_steps
     if kind == "ByteLevel":
         return lambda tokens: [_byte_text(tokens)]
+    if kind == "Pieces":
+        return lambda tokens: [_pieces_text(tokens, spec["prefix"])]
     if kind == "ByteFallback":
         return _byte_fallback
     if kind == "Fuse":
