@@ -26,9 +26,15 @@ def models(request, tmp_path_factory):
     """(their model, a GGUF with its vocabulary)."""
     made, options = io.BytesIO(), {"vocab_size": 1000, **OPTIONS[request.param]}
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(embedded()[0][:200_000].splitlines()), model_writer=made, model_type="bpe",
-        minloglevel=2, byte_fallback=True, normalization_rule_name="identity", remove_extra_whitespaces=False, **options,
-    )  # fmt: skip
+        sentence_iterator=iter(embedded()[0][:200_000].splitlines()),
+        model_writer=made,
+        model_type="bpe",
+        byte_fallback=True,
+        normalization_rule_name="identity",
+        remove_extra_whitespaces=False,
+        minloglevel=2,
+        **options,
+    )
     peer = sentencepiece.SentencePieceProcessor(model_proto=made.getvalue())
     tokens, scores, types = vocabulary(peer, options.get("user_defined_symbols", ()))
 
