@@ -104,7 +104,7 @@ def attention(
     T, S = expect.axes("q", q, "B H T K")["T"], sizes["S"]
     sees = _allowed(visible(T, S, causal=causal, device=q.device), mask, (*q.shape[:3], S))
     k, v = _read(k, v, sees)
-    return _average(softmax(torch.where(sees, scores(q, k, scale), -torch.inf)), v, sees)
+    return average(softmax(torch.where(sees, scores(q, k, scale), -torch.inf)), v, sees)
 
 
 def grouped_query_attention(
@@ -122,7 +122,7 @@ def grouped_query_attention(
     Raises ValueError when H is not a multiple of G, and as `attention` does.
     Source: ainslie2023gqa, §2.2 and figure 2.
     """
-    return attention(q, *_shared(q, k, v), causal=causal, mask=mask, scale=scale)
+    return attention(q, *shared(q, k, v), causal=causal, mask=mask, scale=scale)
 
 
 def attend(
@@ -148,10 +148,16 @@ def attend(
     Raises ValueError as `visible` and `attention` do, for a softcap that is not above zero, and for sinks not of "H".
     Source: gemma2024gemma2, §2 (cap); press2022alibi, §3 (bias); openai2025gptoss, §2.2 (sinks).
     """
-    k, v = _shared(q, k, v)
-    T, S, shape = q.shape[2], k.shape[2], (*q.shape[:3], k.shape[2])
-    near = visible(T, S, causal=causal, alignment=alignment, window=window, kept=kept, device=q.device)
-    sees = _allowed(near, mask, shape)
+    sight = {"causal": causal, "alignment": alignment, "window": window, "kept": kept, "mask": mask}
+    k, v, sees, z = logits(q, k, v, bias=bias, softcap=softcap, scale=scale, **sight)
+    return average(weights(z, sinks)[..., : k.shape[2]], v, sees)
+
+
+def logits(q, k, v, *, mask=None, bias=None, softcap: float | None = None, scale: float | None = None, **places):
+    """(keys, values, who sees whom, what softmax gets): `attend` up to there, with keys for every query head."""
+    k, v = shared(q, k, v)
+    shape = (*q.shape[:3], k.shape[2])
+    sees = _allowed(visible(*shape[2:], device=q.device, **places), mask, shape)
     if bias is not None:
         expect.floating("bias", bias)
         bias = _spread("bias", bias, shape).to(q.dtype)
@@ -161,16 +167,20 @@ def attend(
     if softcap is not None:
         expect.above("softcap", softcap)
         z = softcap * torch.tanh(z / softcap)
-    z = torch.where(sees, z if bias is None else z + bias, -torch.inf)
+    return k, v, sees, torch.where(sees, z if bias is None else z + bias, -torch.inf)
+
+
+def weights(z, sinks=None):
+    """Softmax over the keys, and over the sink of a head where there are sinks: its weight comes last."""
     if sinks is None:
-        return _average(softmax(z), v, sees)
+        return softmax(z)
     expect.floating("sinks", sinks)
-    expect.agree(H=(q.shape[1], expect.axes("sinks", sinks, "H")["H"]))
-    none = sinks.to(q.dtype)[:, None, None].expand(*shape[:3], 1)
-    return _average(softmax(torch.cat([z, none], -1))[..., :-1], v, sees)
+    expect.agree(H=(z.shape[1], expect.axes("sinks", sinks, "H")["H"]))
+    none = sinks.to(z.dtype)[:, None, None].expand(*z.shape[:3], 1)
+    return softmax(torch.cat([z, none], -1))
 
 
-def _shared(q, k, v):
+def shared(q, k, v):
     """Keys and values with a copy for every query head."""
     expect.floating("q", q)
     expect.floating("k", k)
@@ -206,7 +216,7 @@ def _read(k, v, sees):
     return torch.where(seen, k, 0), torch.where(seen, v, 0)
 
 
-def _average(p, v, sees):
+def average(p, v, sees):
     """Σ_s p_ts v_s, in which a value that the query may not see has no part, were it NaN."""
     if bool(v.isfinite().all()):
         return torch.einsum("bhts,bhsk->bhtk", p, v)

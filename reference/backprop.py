@@ -163,6 +163,37 @@ def attention_vjp(
     return attentions.attention_backward(dy, attentions.attention(q, k, v, causal=causal, mask=mask, scale=scale)[1])
 
 
+def attend_vjp(
+    dy: Float[Tensor, "B H T K"],
+    q: Float[Tensor, "B H T K"],
+    k: Float[Tensor, "B G S K"],
+    v: Float[Tensor, "B G S K"],
+    *,
+    causal: bool = False,
+    alignment: str = "bottom_right",
+    window: int | None = None,
+    kept: int = 0,
+    mask: Bool[Tensor, "*B T S"] | None = None,
+    bias: Float[Tensor, "*B T S"] | None = None,
+    softcap: float | None = None,
+    sinks: Float[Tensor, "H"] | None = None,
+    scale: float | None = None,
+) -> tuple[Tensor, ...]:
+    r"""The gradients of attention with what models add, by q, k and v, then by `bias` and by `sinks` where given:
+
+        dz = p(dp − D),   ds = scale · (1 − (z/c)²) dz,   −Σ p₀ D,   with dp = dy vᵀ and D = ⟨p, dp⟩ = ⟨y, dy⟩
+
+    z is the score capped at ±c, dz the gradient by the bias, summed to its shape, and p₀ what the sink takes of a row.
+    A shared head of keys and values gets the sum over its query heads. What is hidden has the gradient zero, and keys
+    and values that no query sees are not read. Raises ValueError unless dy has the shape of the output, and as
+    reference.attention.attend.
+    Source: dao2022flashattention, appendix B.2; claim attention.gradients_of_cap_and_sink.
+    """
+    sight = {"causal": causal, "alignment": alignment, "window": window, "kept": kept, "mask": mask}
+    _, cache = attentions.attend(q, k, v, bias=bias, softcap=softcap, sinks=sinks, scale=scale, **sight)
+    return attentions.attention_backward(dy, cache)
+
+
 def block_vjp(
     dy: Float[Tensor, "B T D"],
     x: Float[Tensor, "B T D"],

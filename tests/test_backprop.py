@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from reference import activations, attention, loss, normalization, softmax
 from reference import backprop as by_hand
+from reference.backprop_attention import attend as attend_pair
 from reference.backprop_attention import attention as attention_pair
 from reference.backprop_attention import attention_backward
 from reference.backprop_block import Weights, block, block_backward
@@ -48,6 +49,8 @@ QKV = [tensor(2, 3, T, 4, seed=s) for s, T in enumerate((5, 7, 7))]
 MASK = torch.ones(5, 7, dtype=torch.bool)
 MASK[2] = False
 CAUSAL = {"causal": True, "mask": MASK, "scale": 0.3}
+SHARED = [tensor(2, 4, 5, 4), *(tensor(2, 2, 7, 4, seed=s) for s in (1, 2)), tensor(1, 4, 1, 7), tensor(4)]
+CAPPED = {"window": 3, "kept": 1, "softcap": 1.5, "mask": MASK}
 AFFINE = [tensor(2, 3, 5), tensor(5, seed=1), tensor(5, seed=2), 0.1]
 PAIRS = {
     "linear": (linear, linear_backward, [tensor(2, 3, 5), tensor(4, 5), tensor(4)], F.linear),
@@ -72,6 +75,12 @@ PAIRS = {
         lambda x, w, b, eps: F.batch_norm(x, None, None, w, b, True, 0.1, eps),
     ),
     "attention": (partial(attention_pair, **CAUSAL), attention_backward, QKV, partial(attention.attention, **CAUSAL)),
+    "attend": (
+        lambda q, k, v, bias, sinks: attend_pair(q, k, v, bias=bias, sinks=sinks, **CAPPED),
+        attention_backward,
+        SHARED,
+        lambda q, k, v, bias, sinks: attention.attend(q, k, v, bias=bias, sinks=sinks, **CAPPED),
+    ),
 }
 
 
@@ -99,7 +108,8 @@ def changed(value):
         return value + 1 if value.is_floating_point() else (value + 1) % 3
     if isinstance(value, torch.Size):
         return torch.Size([n + 1 for n in value])
-    return {"none": "tanh", "tanh": "none", -100: 1}.get(value, value + 0.25 if isinstance(value, float) else None)
+    other = {"none": "tanh", "tanh": "none", -100: 1, 2: 1, 3: 1}
+    return other.get(value, value + 0.25 if isinstance(value, float) else None)
 
 
 @pytest.mark.parametrize("name", PAIRS)
@@ -108,12 +118,13 @@ def test_caches_hold_nothing_that_is_not_used(name):
     y, cache = forward(*xs)
     dy = tensor(*y.shape, seed=3)
     right = several(backward(dy, cache))
-    for field in cache._fields:
+    for field in (name for name, value in cache._asdict().items() if value is not None):  # None: not given
         try:
             found = several(backward(dy, cache._replace(**{field: changed(getattr(cache, field))})))
-        except ValueError:  # another shape than that of dy: it was looked at
+        except (ValueError, RuntimeError):  # another shape than that of dy, or than fits: it was looked at
             continue
-        assert any(a.shape != b.shape or not torch.equal(a, b) for a, b in zip(found, right, strict=True)), field
+        pairs = zip(found, right, strict=True)
+        assert any(a.shape != b.shape or not torch.equal(a, b) for a, b in pairs), field
 
 
 @pytest.mark.parametrize(("B", "T", "D", "H", "hidden"), [(2, 5, 6, 3, 7), (3, 1, 4, 1, 5), (1, 9, 10, 5, 3)])
@@ -163,11 +174,30 @@ def test_low_precision_stays_and_nan_spreads():
     assert by_hand.softmax_vjp(dy, tensor(3, 5, seed=1))[1].isnan().all()
 
 
+@pytest.mark.parametrize("shape", [(5, 7), (1, 5, 7), (2, 1, 1, 7), (4, 5, 1), (2, 4, 5, 7)])
+def test_a_learned_bias_and_shared_heads_are_pytorchs(shape):
+    q, k, v, bias = (x.clone().requires_grad_() for x in (*SHARED[:3], tensor(*shape)))
+    y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.expand(2, 4, 5, 7), enable_gqa=True)
+    dy = tensor(*y.shape, seed=3)
+    theirs = torch.autograd.grad(y, (q, k, v, bias), dy)
+    for ours, other in zip(by_hand.attend_vjp(dy, *SHARED[:3], bias=bias.detach()), theirs, strict=True):
+        torch.testing.assert_close(ours, other, rtol=1e-12, atol=1e-13)
+
+
+def test_without_options_it_is_attention():
+    ours, plain = (vjp(QKV[0], *QKV, **CAUSAL) for vjp in (by_hand.attend_vjp, by_hand.attention_vjp))
+    assert all(torch.equal(a, b) for a, b in zip(ours, plain, strict=True))
+    *plain, dsinks = by_hand.attend_vjp(SHARED[0], *SHARED[:3], sinks=torch.full((4,), -math.inf))
+    assert not dsinks.any(), "a sink of −∞ takes nothing, and learns nothing"
+    for ours, other in zip(plain, by_hand.attend_vjp(SHARED[0], *SHARED[:3]), strict=True):
+        torch.testing.assert_close(ours, other)
+
+
 def test_nothing_uses_autograd():
     for module in ("layers", "loss", "norms", "attention", "block"):
         source = inspect.getsource(__import__(f"reference.backprop_{module}", fromlist=["x"]))
         assert "autograd" not in source and "requires_grad" not in source and ".backward(" not in source
-    for f in (by_hand.linear_vjp, by_hand.block_vjp):
+    for f in (by_hand.linear_vjp, by_hand.attend_vjp, by_hand.block_vjp):
         assert "autograd" not in inspect.getsource(f)
 
 
@@ -209,11 +239,20 @@ REFUSED = {
     ),
     r"eps: expected a number from 0 to inf, received -1": lambda: by_hand.layer_norm_vjp(tensor(3, 5), *AFFINE[:3], -1),
     r"x: expected axes N D, received shape \(2, 3, 5\)": lambda: by_hand.batch_norm_vjp(tensor(3, 5), *AFFINE),
-    r"q: expected axes B H S K, received shape \(2, 3\)": lambda: by_hand.attention_vjp(
+    r"q: expected axes B H T K, received shape \(2, 3\)": lambda: by_hand.attention_vjp(
         tensor(2, 3), tensor(2, 3), *QKV[1:]
     ),
     r"axis S: expected one size, 7, received 5": lambda: by_hand.attention_vjp(QKV[0], QKV[0], QKV[1], QKV[0]),
     r"mask: expected a boolean tensor": lambda: by_hand.attention_vjp(QKV[0], *QKV, mask=MASK.long()),
+    r"axis H: expected one size, 4, received 2": lambda: by_hand.attention_vjp(SHARED[0], *SHARED[:3]),
+    r"q: expected H a multiple of 2 key-value heads, received 3 query heads": lambda: by_hand.attend_vjp(
+        QKV[0], QKV[0], *SHARED[1:3]
+    ),
+    r"bias: expected a shape that broadcasts to \(2, 4, 5, 7\)": lambda: by_hand.attend_vjp(
+        SHARED[0], *SHARED[:3], bias=tensor(4, 7)
+    ),
+    r"softcap: expected a number above 0": lambda: by_hand.attend_vjp(SHARED[0], *SHARED[:3], softcap=0.0),
+    r"dy: expected the shape of the output, \(2, 4, 5, 4\)": lambda: by_hand.attend_vjp(QKV[0], *SHARED[:3]),
     r"weights: expected the 16 tensors of Weights, received 15 tensors": lambda: by_hand.block_vjp(
         tensor(1, 2, 4), tensor(1, 2, 4), WEIGHTS[:15], 2
     ),

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from reference import activations, loss
 from reference.softmax import softmax
-from verify import backprop_attention, backprop_norms
+from verify import backprop_attend, backprop_attention, backprop_norms
 from verify.backprop_laws import gradients_are_linear, laws
 from verify.compare import close
 from verify.inputs import integers, tensor
@@ -235,4 +235,5 @@ OPERATIONS = [
     ),
     *backprop_norms.OPERATIONS,
     *backprop_attention.OPERATIONS,
+    *backprop_attend.OPERATIONS,
 ]  # fmt: skip

@@ -16,14 +16,15 @@ def several(found: Any) -> list[torch.Tensor]:
 
 
 def taken(inputs: Mapping[str, Any], names: Sequence[str]) -> list[torch.Tensor]:
-    """The tensors among the arguments `names`, those of lists one by one."""
-    return [x for name in names for x in several(inputs[name])]
+    """The tensors among the arguments `names`, those of lists one by one; what is not given is left out."""
+    return [x for name in names for x in several(inputs[name]) if x is not None]
 
 
 def put(inputs: Mapping[str, Any], names: Sequence[str], values: Sequence[torch.Tensor]) -> dict[str, Any]:
     """The inputs with these tensors in place of those that `taken` takes."""
     rest = iter(values)
-    return {**inputs, **{n: [next(rest) for _ in x] if isinstance(x := inputs[n], list) else next(rest) for n in names}}
+    given = {n: inputs[n] for n in names if inputs[n] is not None}
+    return {**inputs, **{n: [next(rest) for _ in x] if isinstance(x, list) else next(rest) for n, x in given.items()}}
 
 
 def of_autograd(forward: Callable[..., torch.Tensor], *names: str) -> Callable[..., None]:

@@ -37,7 +37,7 @@ masked_value_is_multiplied = backward_of(ATTENTION, forward.masked_value_is_mult
 def scale_forgotten_on_the_way_back(dy, q, k, v, *, causal=False, mask=None, scale=None):
     """dq and dk lack the scale."""
     dq, dk, dv = attention_vjp(dy, q, k, v, causal=causal, mask=mask, scale=scale)
-    factor = pair(q, k, v, causal=causal, mask=mask, scale=scale)[1].scale or 1.0
+    factor = pair(q, k, v, causal=causal, mask=mask, scale=scale)[1].slope or 1.0
     return dq / factor, dk / factor, dv
 
 
@@ -50,12 +50,12 @@ def scale_forgotten_on_the_way_back(dy, q, k, v, *, causal=False, mask=None, sca
 def queries_scaled_twice(dy, q, k, v, *, causal=False, mask=None, scale=None):
     """dq is scaled where ds was."""
     dq, dk, dv = attention_vjp(dy, q, k, v, causal=causal, mask=mask, scale=scale)
-    return dq * pair(q, k, v, causal=causal, mask=mask, scale=scale)[1].scale, dk, dv
+    return dq * pair(q, k, v, causal=causal, mask=mask, scale=scale)[1].slope, dk, dv
 
 
 def with_delta(part, dy, q, k, v, causal, mask, scale):
     """The backward pass with ds = p(dp − δ), of δ = ⟨y, dy⟩ only what this part of dy adds."""
-    _, (q, k, v, p, scale) = pair(q, k, v, causal=causal, mask=mask, scale=scale)
+    q, k, v, p, scale = pair(q, k, v, causal=causal, mask=mask, scale=scale)[1][:5]
     delta = (p * ((dy * part) @ v.mT)).sum(-1, keepdim=True)
     ds = p * (dy @ v.mT - delta) * scale
     return ds @ k, ds.mT @ q, p.mT @ dy
@@ -87,7 +87,7 @@ def delta_of_half_the_head(dy, q, k, v, *, causal=False, mask=None, scale=None):
 )
 def keys_of_the_first_step(dy, q, k, v, *, causal=False, mask=None, scale=None):
     """Keys and values come in two parts; the backward pass reads the first one twice."""
-    _, (q, k, v, p, scale) = pair(q, k, v, causal=causal, mask=mask, scale=scale)
+    q, k, v, p, scale = pair(q, k, v, causal=causal, mask=mask, scale=scale)[1][:5]
     part = torch.arange(k.shape[2]) % (k.shape[2] - k.shape[2] // 2)
     dp = dy @ v[:, :, part].mT
     ds = p * (dp - (p * dp).sum(-1, keepdim=True)) * scale
@@ -120,7 +120,7 @@ def keys_get_the_gradient_untransposed(dy, q, k, v, *, causal=False, mask=None, 
     dq, dk, dv = attention_vjp(dy, q, k, v, causal=causal, mask=mask, scale=scale)
     if q.shape[2] != k.shape[2]:
         return dq, torch.zeros_like(dk), dv
-    _, (q, k, v, p, scale) = pair(q, k, v, causal=causal, mask=mask, scale=scale)
+    q, k, v, p, scale = pair(q, k, v, causal=causal, mask=mask, scale=scale)[1][:5]
     dp = dy @ v.mT
     return dq, (p * (dp - (p * dp).sum(-1, keepdim=True)) * scale) @ q, dv
 
@@ -184,7 +184,7 @@ def dot_product_left_out(dy, x, weights, H, **options):
     """ds = p dp inside attention: even the bias of the keys gets a gradient."""
 
     def core(dy, cache):
-        q, k, v, p, scale = cache
+        q, k, v, p, scale = cache[:5]
         ds = p * (dy @ v.mT) * scale
         return ds @ k, ds.mT @ q, p.mT @ dy
 
@@ -227,7 +227,7 @@ def scaled_by_the_width(dy, x, weights, H, **options):
     """On the way back the scale is 1/√D."""
 
     def core(dy, cache):
-        return attention_backward(dy, cache._replace(scale=x.shape[-1] ** -0.5))
+        return attention_backward(dy, cache._replace(slope=x.shape[-1] ** -0.5))
 
     return rebuilt(dy, x, weights, H, options, core=core)
 

@@ -122,6 +122,55 @@ def attention_vjp(dy, q, k, v, *, causal=False, mask=None, scale=None):
     return _attention_vjp(dy, q, k, v, visible, K**-0.5 if scale is None else scale)
 
 
+def _attend(q, k, v, added, sinks, visible, scale, softcap):
+    """Heads g r t, r of them to a key head g. A sink s takes the share 1 − σ(L − s) of a row whose log-sum-exp is L."""
+    z = jnp.einsum("bgrtk,bgsk->bgrts", q, k) * scale
+    if softcap is not None:  # tanh x = 2σ(2x) − 1
+        z = softcap * (2 * jax.nn.sigmoid(2 * z / softcap) - 1)
+    z = z + added
+    mixed = jnp.einsum("bgrts,bgsk->bgrtk", _softmax(z, visible), v)
+    if sinks is None:
+        return mixed
+    counted = visible | ~visible.any(-1, keepdims=True)  # a row without keys mixes to zero, whatever its share
+    left = jax.nn.sigmoid(jax.nn.logsumexp(z, -1, where=counted) - sinks.reshape(k.shape[1], -1, 1))
+    return mixed * left[..., None]
+
+
+@jax.jit
+def _attend_vjp(dy, q, k, v, bias, sinks, visible, scale, softcap):
+    def grouped(x):
+        return x.reshape(x.shape[0], k.shape[1], -1, *x.shape[2:])
+
+    read = grouped(visible).any((2, 3))[..., None]
+
+    def output(q, k, v, bias, sinks):
+        k, v = jnp.where(read, k, 0.0), jnp.where(read, v, 0.0)
+        added = 0.0 if bias is None else grouped(jnp.where(visible, bias, 0.0))
+        return _attend(grouped(q), k, v, added, sinks, grouped(visible), scale, softcap).reshape(dy.shape)
+
+    return jax.vjp(output, q, k, v, bias, sinks)[1](dy)
+
+
+def attend_vjp(
+    dy, q, k, v, *, causal=False, alignment="bottom_right", window=None, kept=0, mask=None, bias=None, softcap=None,
+    sinks=None, scale=None,
+):  # fmt: skip
+    """By queries, keys, values, and by bias and sinks where given, of attention over what is visible."""
+    (T, K), S = q.shape[-2:], k.shape[-2]
+    ahead = jnp.arange(S) - jnp.arange(T)[:, None] - (S - T if alignment == "bottom_right" else 0)
+    visible = jnp.ones((*q.shape[:-1], S), bool)
+    if causal:
+        visible &= ahead <= 0
+    if window is not None:
+        visible &= (jnp.abs(ahead) < window) | (jnp.arange(S) < kept)
+    if mask is not None:
+        visible &= jnp.asarray(mask)
+    if bias is not None:
+        visible &= jnp.asarray(bias) != -jnp.inf
+    found = _attend_vjp(dy, q, k, v, bias, sinks, visible, K**-0.5 if scale is None else scale, softcap)
+    return [gradient for gradient in found if gradient is not None]
+
+
 @partial(jax.jit, static_argnames="H")
 def _block_vjp(dy, x, weights, H, visible, tanh, eps):
     D = x.shape[-1]
