@@ -42,6 +42,11 @@ def test_a_result_that_is_another_one_at_size_one_is_refused():
         polynomial(lambda T: {"copy": 0 if T == 1 else 4 * T}, "T")
 
 
+def test_what_cancels_leaves_nothing():
+    n = Letter(3, {("B",): 1})
+    assert ((n + 1) * (n - 1)).terms == {("B", "B"): 1, (): -1} and (n * 0).terms == (n - n).terms == {}
+
+
 def test_the_largest_size_is_found_or_refused():
     assert largest([B, B * T, 2]) == B * T
     with pytest.raises(Doubtful):
