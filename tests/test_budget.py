@@ -118,6 +118,13 @@ def test_a_cache_holds_windows_no_longer_than_they_are():
     assert cache_bytes(FORMS["deepseek"], 3, 10) == 4 * 4 * 3 * 10 * (9 + 6)
 
 
+def test_a_backward_pass_reads_what_was_kept_and_what_arrives_and_writes_what_leaves():
+    m = Cpu()
+    m.backward(m.unary(m.unary(m.weight("w", (3, 5)), "gelu"), "gelu"))
+    table = 4 * 3 * 5
+    assert m.moved == 2 * 2 * table + 2 * 2 * table + table, "the result between is kept; the weight lies elsewhere"
+
+
 def test_a_decoded_token_reads_every_weight_it_meets_once():
     a = architecture("llama3-8b")
     m = generate(a, Run(1, 1, dtype="bfloat16", positions=1), "decode", 1, "cuda")
