@@ -14,6 +14,7 @@ attention, device, loss, normalization, optimizers, rope = (
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # numpy's, at 2^∞ and 0/0 inside the interpreter
 KERNELS = [
     ("attention.attention", "attention.py:attention", "bfloat16", False),
+    ("attention.attention", "attention.py:attention", "bfloat16", True),
     ("attention.grouped_query_attention", "attention.py:attention", "float32", True),
     ("normalization.rms_norm", "normalization.py:rms_norm", "bfloat16", False),
     ("normalization.rms_norm", "normalization.py:rms_norm", "bfloat16", True),

@@ -8,6 +8,7 @@ import torch
 from hypothesis import strategies as st
 
 from verify import attention_options as options
+from verify import attention_stored
 from verify.compare import close
 from verify.inputs import booleans, tensor
 from verify.suite import Operation
@@ -223,6 +224,7 @@ OPERATIONS = [
         ],
         gradients=("q", "k", "v"),
         conventions=CONVENTIONS,
+        way_back=attention_stored.attend,
     ),
     Operation(
         "attention.grouped_query_attention",
@@ -241,6 +243,7 @@ OPERATIONS = [
         ],
         gradients=("q", "k", "v"),
         conventions=CONVENTIONS,
+        way_back=attention_stored.attend,
     ),
     *options.OPERATIONS,
 ]

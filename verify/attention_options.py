@@ -7,6 +7,7 @@ import math
 import torch
 from hypothesis import strategies as st
 
+from verify import attention_stored
 from verify.compare import close
 from verify.inputs import booleans, tensor
 from verify.suite import Operation
@@ -149,5 +150,6 @@ OPERATIONS = [
         ],
         gradients=("q", "k", "v"),
         conventions={"a window of W keys beside the query's own": behind_and_itself},
+        way_back=attention_stored.attend,
     )
 ]

@@ -41,9 +41,10 @@ def allowance(name: str) -> int:
 class Contract:
     """What may be rounded: `io` holds inputs and outputs, `arithmetic` everything between.
 
-    FUSED keeps every intermediate in `arithmetic`; FLASH may round the operands of a matrix product to `io`, as tensor
-    cores want them; EAGER may store every intermediate in `io`. `flush`: subnormal numbers may become zero (XLA and
-    GPUs do so). `tiles`: a sum of n terms may cost up to tiles · n additions, for sums that are rescaled tile by tile.
+    FUSED keeps every intermediate in `arithmetic`; FLASH may round to `io` the operands of a matrix product, as tensor
+    cores want them, and a result that the way back reads from memory; EAGER may store every intermediate in `io`.
+    `flush`: subnormal numbers may become zero (XLA and GPUs do so). `tiles`: a sum of n terms may cost up to tiles · n
+    additions, for sums that are rescaled tile by tile.
     `walk`: 6√n additions in their place, as a random walk of roundings has it; that is no bound, and serves suspicion.
     `exact`: nothing is rounded at all, but for the result where its dtype cannot hold it.
     """

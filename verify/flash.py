@@ -8,7 +8,7 @@ import torch
 from hypothesis import strategies as st
 
 from reference.flash import merge as merged
-from verify import flash_backward, flash_softmax
+from verify import attention_stored, flash_backward, flash_softmax
 from verify.compare import close
 from verify.inputs import tensor
 from verify.suite import Operation
@@ -175,6 +175,7 @@ OPERATIONS = [
             "the log-sum-exp to base two": base_two,
             "+∞ for the log-sum-exp of no key": nothing_is_infinitely_much,
         },
+        way_back=attention_stored.flash_attention,
         unit=1,
     ),
     *flash_backward.OPERATIONS,

@@ -84,16 +84,20 @@ def readings(
     conventions: Mapping[str, Callable[..., Any]],
     io: torch.dtype,
     exact: bool = False,
+    way_back: Callable[..., Any] | None = None,
     **more: Any,
 ) -> Iterator[Reading]:
-    """From the strictest contract: our definition, then each convention in use, then two of them together."""
+    """From the strictest contract: our definition, then each convention in use, then two of them together.
+
+    With another way back, which is there to store less, each is read by that one as well, but where all may be stored.
+    """
+    chosen = [few for size_ in range(3) for few in itertools.combinations(conventions.items(), size_)]
     for contract in contracts(io, exact):
-        for size_ in range(3):
-            for chosen in itertools.combinations(conventions.items(), size_):
-                f = reference
-                for _, convention in chosen:
-                    f = partial(convention, f)
-                yield Reading(contract, " and ".join(name for name, _ in chosen), f, **more)
+        programs = [reference, way_back] if way_back and contract.stored is None else [reference]
+        for few, f in itertools.product(chosen, programs):
+            for _, convention in few:
+                f = partial(convention, f)
+            yield Reading(contract, " and ".join(name for name, _ in few), f, **more)
 
 
 def size(x: torch.Tensor) -> float:

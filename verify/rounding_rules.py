@@ -72,9 +72,9 @@ def _product(m, out, a, b):
         return a.error + b.error
     if a.value is b.value:  # one number squared moves together: 2|a|e + e²
         return spent(m, out, 2 * magnitude(a) * a.error - a.error**2)
-    power_of_two = any(x.value.ndim == 0 and not x.error and abs(math.frexp(x.value.item())[0]) == 0.5 for x in (a, b))
+    power_of_two = [(x.error == 0) & (torch.frexp(x.value.double()).mantissa.abs() == 0.5) for x in (a, b)]
     moved = torch.where(a.value.isfinite(), a.value.abs(), 0) * b.error + magnitude(b) * a.error
-    return spent(m, out, moved, 0 if power_of_two else 1)
+    return spent(m, out, moved, torch.where(power_of_two[0] | power_of_two[1], 0, 1))
 
 
 @rule(aten.div)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from verify.contract import HALF_SUBNORMAL, UNIT, allowance
-from verify.rounding import Ball, NoRule, Rounding
+from verify.rounding import Ball, NoRule, Rounding, interval, stored
 from verify.rounding_rules import aten, magnitude, rule, spent, unheld
 from verify.rounding_steps import jump
 
@@ -68,6 +68,15 @@ def _matmul(m, out, a, b):
     moved = left @ b.error + a.error @ right
     terms = (left != 0).double() @ (right != 0).double()
     return m.rounded(out, moved + (gamma(m, terms) + m.contract.u) * (left @ right) + m.contract.lost * terms)
+
+
+@rule(stored)
+def _read_again(m, out, a):
+    """Rounding keeps order: what is stored lies between the two ends, rounded. EAGER has stored it already."""
+    if m.contract.operands is None or m.contract.stored is not None:
+        return a.error
+    low, high = interval(a, m.contract)
+    return torch.maximum(a.error, torch.maximum(high - out, out - low))
 
 
 @rule(aten._to_copy)

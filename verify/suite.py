@@ -49,6 +49,7 @@ class Operation:
     than rounding at that size.
     `conventions` are other definitions in use, no mistakes: each takes an implementation of ours first and turns it
     into the other, as `summed(cross_entropy, z, target)`, so that two may hold together, or one with a mistake.
+    `way_back` is the same function, differentiated by another program in use, which rounds at other places.
     `free` names the arguments that may be any real number: those of the gradients unless said otherwise. `draws` says
     that the result is a distribution over symbols from which a function may draw instead. `exact` says that it is what
     it is for the very numbers given, such as a conversion to a narrow format: nothing on the way may be rounded.
@@ -60,6 +61,7 @@ class Operation:
     gradients: Sequence[str] = ()
     unit: float = 0.0
     conventions: Mapping[str, Function] = field(default_factory=dict)
+    way_back: Function | None = None
     free: Sequence[str] | None = None
     draws: bool = False
     exact: bool = False
