@@ -1,4 +1,4 @@
-"""The Triton kernels beside PyTorch's own functions and torch.compile, on a GPU: time, rate, share of the roof.
+"""The Triton kernels beside PyTorch's functions, torch.compile and Liger, on a GPU: time, rate, share of the roof.
 
 python -m bench kernels [--lengths T,T,…] [--json] [--svg FILE]; without a GPU --svg draws the run that is kept, and
 --compile compiles them for three architectures. The roof is measured in the same run: the bytes a second of a large
@@ -20,6 +20,8 @@ from typing import Any
 
 import torch
 from torch.nn import functional as F
+
+from bench.kernels_liger import liger
 
 MEASURED = Path(__file__).parent / "results/kernels_h100_2026-11-26.json"
 TOKENS, WIDTH, VOCABULARY, PARAMETERS = 16384, 4096, 128256, 1 << 27
@@ -131,11 +133,11 @@ def memory_bound(device: str) -> Iterator[dict[str, Any]]:
         return F.layer_norm(x, (D,), w, b)
 
     functions = {"ours": fast_normalization.rms_norm, "compile": torch.compile(normalization.rms_norm),
-                 "functional": lambda x, w: F.rms_norm(x, (D,), w, 1e-6)}  # fmt: skip
+                 "functional": lambda x, w: F.rms_norm(x, (D,), w, 1e-6), **liger("rms_norm")}  # fmt: skip
     for way, found in both_ways(functions, [x, w], 2):
         yield row("rms_norm", way, {"N": N, "D": D}, found, (2 if way == "forward" else 3) * N * D * e)
     functions = {"ours": fast_normalization.layer_norm, "compile": torch.compile(normalization.layer_norm),
-                 "functional": layer_norm}  # fmt: skip
+                 "functional": layer_norm, **liger("layer_norm")}  # fmt: skip
     for way, found in both_ways(functions, [x, w, b], 3):
         yield row("layer_norm", way, {"N": N, "D": D}, found, (2 if way == "forward" else 3) * N * D * e)
 
@@ -143,7 +145,8 @@ def memory_bound(device: str) -> Iterator[dict[str, Any]]:
         return F.silu(g) * u
 
     inputs = [random(N, 2 * D), random(N, 2 * D)]
-    functions = {"ours": fast_activations.swiglu, "compile": torch.compile(gated), "functional": gated}  # fmt: skip
+    functions = {"ours": fast_activations.swiglu, "compile": torch.compile(gated), "functional": gated,
+                 **liger("swiglu")}  # fmt: skip
     for way, found in both_ways(functions, inputs, 2):
         yield row("swiglu", way, {"N": N, "F": 2 * D}, found, (3 if way == "forward" else 5) * N * 2 * D * e)
     T, K, H = 4096, 128, 32
@@ -159,9 +162,10 @@ def memory_bound(device: str) -> Iterator[dict[str, Any]]:
                  "functional": by_tables}  # fmt: skip
     for way, found in both_ways(functions, [x], 1):
         yield row("rotate", way, {"B": N // T, "H": H, "T": T, "K": K}, found, 2 * x.numel() * e)
+    # Liger writes the gradient into z, and so comes last
     z, target = random(N // 2, V), torch.randint(0, V, (N // 2,), device=device)
     functions = {"ours": fast_loss.cross_entropy, "compile": torch.compile(F.cross_entropy),
-                 "functional": F.cross_entropy}  # fmt: skip
+                 "functional": F.cross_entropy, **liger("cross_entropy")}  # fmt: skip
     for way, found in both_ways(functions, [z, target], 1):
         yield row("cross_entropy", way, {"N": N // 2, "V": V}, found, (1 if way == "forward" else 2) * z.numel() * e)
     del z
