@@ -15,14 +15,14 @@ QUIET = {"JAX_PLATFORMS": "cpu", "PYTHONHASHSEED": "0"}
 
 
 def python(session, group, files=None):
-    """The interpreter of .nox/GROUP, which is made at first, and anew whenever the pinned versions change.
+    """The interpreter of .nox/GROUP, which is made at first, and anew whenever a group or a pinned version changes.
 
     Packages of the group `files` are installed for what lies in them: without what they would need to run.
     """
     home = Path(".nox", group)
     interpreter = home / ("Scripts" if sys.platform == "win32" else "bin") / "python"
-    pinned = (Path(name).read_bytes() for name in ("pyproject.toml", "constraints.txt"))
-    wanted, stamp = hashlib.sha256(b"".join(pinned)).hexdigest(), home / "installed"
+    pinned = f"{GROUPS['dependency-groups']}\n{Path('constraints.txt').read_text()}"
+    wanted, stamp = hashlib.sha256(pinned.encode()).hexdigest(), home / "installed"
     if not stamp.exists() or stamp.read_text() != wanted:
         session.log(f"making {home}: the first time this takes a few minutes")
         session.run(sys.executable, "-m", "virtualenv", "--quiet", "--clear", str(home), silent=True)
