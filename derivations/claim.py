@@ -70,8 +70,11 @@ def claim(**declaration):
     return decorate
 
 
-def run(c: Claim):
-    """Prove and try to refute one claim; returns its row of the ledger (DESIGN's JSON, plus the chain and reasons)."""
+def run(c: Claim, points: int = POINTS):
+    """Prove and try to refute one claim; returns its row of the ledger (DESIGN's JSON, plus the chain and reasons).
+
+    The statement is tested at so many points; every mistake and every hypothesis at as many as it takes.
+    """
     started = time.perf_counter()
     row = {
         "id": c.id,
@@ -96,7 +99,7 @@ def run(c: Claim):
         row["steps"] = [line for part in parts for line in chain(part)]
         _reject_empty(c, parts)
         row["given"] = [*(f"{sstr(total)} = {sstr(value)}" for total, value in c.sums.items()), *hypotheses(c, parts)]
-        witness, tested = refute(c, parts, POINTS)
+        witness, tested = refute(c, parts, points)
         row["engines"]["numeric"] = f"refuted at {witness}" if witness else f"consistent at {tested} points"
         if witness:
             row["verdict"], row["message"] = "refuted", witness

@@ -16,7 +16,7 @@ from typing import Any
 from derivations.__main__ import topics
 
 MARKS = {"passed": ("✓", "green"), "failed": ("✗", "bold red"), "not run here": ("–", "yellow")}
-QUICK = 10
+QUICK = 8
 
 
 def parse(argv):
@@ -28,7 +28,7 @@ def parse(argv):
     run.add_argument(
         "topics", nargs="*", metavar="TOPIC", help=f"of {', '.join(topics())}, all if none is named; kernels: if named"
     )
-    run.add_argument("--quick", action="store_true", help="claims, laws and mutants; no twins, no gradients")
+    run.add_argument("--quick", action="store_true", help="claims, laws and mutants; no twins, gradients or articles")
     run.add_argument("--json", action="store_true", help="print the ledger as JSON and nothing else")
     run.add_argument(
         "--out", default=".", metavar="FOLDER", help="where ledger.json and report.html go (default: here)"
@@ -140,7 +140,7 @@ def run(options):
             f"{s['not run here']} not run here; {time.perf_counter() - started:.0f} s"
         )
         if options.quick:
-            print("quick: twins, gradients, training and what articles print were not run")
+            print("quick: twins, gradients, training and articles were not run")
         print(f"wrote {out / 'ledger.json'} and {out / 'report.html'}")
     return 1 if ledger["summary"]["failed"] else 0
 

@@ -98,8 +98,8 @@ def topics_table() -> str:
     return "\n".join(rows) + "\n"
 
 
-def regenerated(path: Path, execute: bool = True) -> str:
-    """The text of a file with everything generated anew, what its code prints only if that is to be executed.
+def regenerated(path: Path) -> str:
+    """The text of a file with everything generated anew.
 
     Raises ValueError for an unknown claim or failing code.
     """
@@ -121,7 +121,7 @@ def regenerated(path: Path, execute: bool = True) -> str:
         return match[1] + (f"\n```text\n{printed.getvalue()}```\n" if printed.getvalue() else "")
 
     text = CLAIM.sub(fill, text)
-    if execute and path.parent.name == "papers":
+    if path.parent.name == "papers":
         text = CODE.sub(executed, text)
     return TABLE.sub(lambda m: m[1] + topics_table() + m[2], text)
 
@@ -135,14 +135,14 @@ def bare_formulas(path: Path):
             yield f"{path.name}: the formula {formula} has no claim and is not called a definition"
 
 
-def problems(pages, write: bool = False, execute: bool = True) -> list[str]:
+def problems(pages, write: bool = False) -> list[str]:
     """What is out of date or names nothing, a sentence each; with `write` the files are brought up to date."""
     found, started_in = [], Path.cwd()
     os.chdir(ROOT)  # code in the articles names files from the root
     try:
         for path in pages:
             try:
-                fresh = regenerated(path, execute)
+                fresh = regenerated(path)
             except ValueError as error:
                 found.append(str(error))
                 continue

@@ -6,6 +6,7 @@ schema is papers/ledger.md, the classes of evidence are explained in TRUST.md.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import multiprocessing
@@ -52,18 +53,20 @@ def plan(chosen, count, quick):
     if not chosen:
         return
     operations = [o for topic in computed(chosen) for o in import_module(f"verify.{topic}").OPERATIONS]
-    yield from ((c.id, lambda c=c: rows.of_claim(c)) for c in claims(chosen))
+    yield from ((c.id, lambda c=c: rows.of_claim(c, quick)) for c in claims(chosen))
+    yield "boundaries", rows.of_the_house  # seconds: not at the end, where the other cores would wait
     yield from ((f"reference.{o.name}", lambda o=o: rows.of_operation(o, count, quick)) for o in operations)
     if "markov" in chosen:
         yield "markov.trained_table", lambda: rows.of_trained_table(quick)
     for article in rows.articles(chosen):
         yield f"papers.{article.stem}", lambda article=article: rows.of_article(article, quick)
-    yield "boundaries", rows.of_the_house
     yield "device.cuda", lambda: rows.of_device(operations)
 
 
 KERNELS = "kernels"
 """No topic, and not run unless it is named: reference/kernels through `verify check`."""
+TOGETHER = ("memory", "flops", "checkpointing", "transformer")
+"""Claims of such a topic run the same programs of the decoder, and what these found is kept in a process."""
 STEPS: dict = {}
 """The plan of a worker; the process that gathers the rows needs neither torch nor jax."""
 
@@ -74,15 +77,30 @@ def _prepare(chosen, count, quick):
 
     torch.set_num_threads(1)
     STEPS.update(plan(chosen, count, quick))
+    gc.freeze()  # modules stay: to look through them for garbage again and again takes a tenth of the time
+    gc.set_threshold(100_000, 20, 100)
 
 
 def _identifiers():
     return list(STEPS)
 
 
-def _make(identifier):
-    started = time.perf_counter()
-    return STEPS[identifier]() | {"seconds": round(time.perf_counter() - started, 3)}
+def _make(identifiers):
+    """The rows of a unit, each with the seconds that it took."""
+    made = []
+    for identifier in identifiers:
+        started = time.perf_counter()
+        made.append(STEPS[identifier]() | {"seconds": round(time.perf_counter() - started, 3)})
+    return made
+
+
+def _units(identifiers):
+    """What a worker makes in one go: mostly one row."""
+    units: dict[str, list[str]] = {}
+    for identifier in identifiers:
+        topic = identifier.partition(".")[0]
+        units.setdefault(topic if topic in TOGETHER else identifier, []).append(identifier)
+    return units.values()
 
 
 def cores() -> int:
@@ -93,7 +111,7 @@ def cores() -> int:
 def build(chosen, count, out: Path, tell, quick=False):
     """Make every row, or take it from an interrupted run of the tree; `tell(row, number, total)` shows progress.
 
-    A quick run leaves out twins, gradients, training and what articles print, and says so in each row.
+    A quick run leaves out twins, gradients, training and articles, and says so in each row.
     """
     chosen = list(chosen or topics())
     tree, partial = tree_hash(), out / "ledger.partial.jsonl"
@@ -125,15 +143,15 @@ def _gathered(asked, kept, order):
     pool = ProcessPoolExecutor(cores(), spawn, initializer=_prepare, initargs=asked)
     heard = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the workers inherit that: an interrupt is ours alone
     try:
-        first = pool.submit(_identifiers)
+        ready = [pool.submit(_identifiers) for _ in range(cores())]  # a worker starts when there is work for it
         signal.signal(signal.SIGINT, heard)
-        order += first.result()
+        order += ready[0].result()
         yield from (kept[identifier] for identifier in order if identifier in kept)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        waiting = [pool.submit(_make, identifier) for identifier in order if identifier not in kept]
+        waiting = [pool.submit(_make, unit) for unit in _units(x for x in order if x not in kept)]
         signal.signal(signal.SIGINT, heard)
         for done in as_completed(waiting):
-            yield done.result()
+            yield from done.result()
     except BaseException:
         for worker in multiprocessing.active_children():
             worker.terminate()
