@@ -1,8 +1,8 @@
 r"""Tokenizers as Hugging Face writes them in tokenizer.json: BPE, unigram and WordPiece, and what stands around them.
 
 A text goes through five stages: added tokens are cut out, the rest is normalized, cut into words, each word becomes
-ids, and special ids are set around all of them. The parts known here are in tokenizer_parts.py; a part that is not is
-an error that names it. Nothing in a file is executed.
+ids, and special ids are set around all of them. The parts known here are in tokenizer_parts.py and
+tokenizer_decoders.py; a part that is not is an error that names it. Nothing in a file is executed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from typing import Any
 from reference import expect
 from reference.bpe_scores import encoder
 from reference.bpe_words import Rules, encode_word
-from reference.tokenizer_parts import decoder, normalizer, pre_tokenizer, refuse, template
+from reference.tokenizer_decoders import decoder
+from reference.tokenizer_parts import normalizer, pre_tokenizer, refuse, template
 from reference.unigram_model import Unigram
 from reference.unigram_wordpiece import split_word
 

@@ -88,7 +88,7 @@ def test_a_mutant_that_only_crashes_is_told(monkeypatch):
 
     @mistake("softmax.softmax", id="crash", seen="nowhere", fix="a name that exists")
     def crashes(z):
-        return no_such_name(z)  # noqa: F821
+        raise NameError("name 'no_such_name' is not defined")
 
     monkeypatch.setattr(known, "crashes", crashes, raising=False)
     operation = next(o for o in OPERATIONS if o.name == "softmax.softmax")

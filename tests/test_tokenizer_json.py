@@ -4,8 +4,9 @@ import json
 
 import pytest
 
+from reference.tokenizer_decoders import decoder
 from reference.tokenizer_json import Pipeline, read
-from reference.tokenizer_parts import bert, decoder, normalizer, pre_tokenizer, template
+from reference.tokenizer_parts import bert, normalizer, pre_tokenizer, template
 
 
 def bpe(merges, extra=(), **more):

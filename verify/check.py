@@ -11,8 +11,7 @@ import inspect
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
-from functools import partial
+from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from typing import Any
 
@@ -23,15 +22,14 @@ from verify.ask import Answer, Caller
 from verify.cases import Usage, cases, match, on_the_whole, with_cotangent
 from verify.compare import show
 from verify.contract import contracts
-from verify.diagnose import diagnose, option, told
+from verify.diagnose import diagnose, option
 from verify.draws import drawn_wrongly
 from verify.grow import letters
-from verify.judge import Reading, Tally, readings
-from verify.mistake import mutants
+from verify.judge import Reading, Run, Tally, follow, readings
 from verify.rounding import NoRule
 from verify.snippet import snippet
 from verify.suite import Operation, simplified
-from verify.suspect import suspicions
+from verify.suspect import lookalikes, suspicions
 from verify.worker import Worker
 
 DTYPES = {str(d).removeprefix("torch."): d for d in (torch.float64, torch.float32, torch.float16, torch.bfloat16)}
@@ -203,27 +201,6 @@ def results(reference: Callable[..., Any], caller: Caller, inputs: Mapping[str, 
     return tree_leaves(on_the_whole(reference)(**inputs)) if caller.buffers and not caller.slopes else []
 
 
-@dataclass
-class Run:
-    """How far a reading went: its first failing answer, and why."""
-
-    reading: Reading
-    tally: Tally
-    cases: int = 0
-    answer: Answer | None = None
-    why: str = ""
-
-
-def follow(reading: Reading, answers: Sequence[Answer]) -> Run:
-    """The answers by one reading, until one is wrong."""
-    seen = Run(reading, Tally())
-    for seen.cases, answer in enumerate(answers, 1):
-        if why := reading.complaint(answer, seen.tally):
-            seen.answer, seen.why = answer, why
-            break
-    return seen
-
-
 def verdict(
     report: Report, operation: Operation, caller: Caller, reference: Callable[..., Any], answers: list[Answer]
 ) -> None:
@@ -246,22 +223,6 @@ def verdict(
             best = found
     assert best is not None and best.answer is not None
     explain(report, operation, caller, best, answers)
-
-
-def lookalikes(operation: Operation, reading: Reading, takes: set[str], answers: Sequence[Answer]) -> list[str]:
-    """Known mistakes that it follows in the strictest arithmetic, where it does not follow the definition."""
-    strictest = contracts(reading.contract.io, reading.contract.exact)[0]
-    if reading.contract == strictest:
-        return []
-    known = [(told(mutant), mutant) for mutant in mutants(operation.name)]
-    deaf = [(name, f) for name, f in operation.conventions.items() if option(name) in takes]
-    known += [(f"what ignores {option(name)} and always does {name}", partial(f, reading.f)) for name, f in deaf]
-    alike = []
-    for name, f in known:
-        with suppress(Exception):  # a mistake may raise anything
-            if follow(replace(reading, contract=strictest, f=f), answers).answer is None:
-                alike.append(f"to the last bit it is {name}; only coarser arithmetic could make it right")
-    return alike
 
 
 def settle(report: Report) -> None:

@@ -6,7 +6,7 @@ A reading is a contract and a definition: the reference, or the reference under 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -163,3 +163,24 @@ def pullback(f: Callable[..., Any], slopes: tuple[str, ...]) -> Callable[..., An
             return list(torch.autograd.grad(value, list(xs.values()), cotangent, materialize_grads=True))
 
     return slope
+
+
+@dataclass
+class Run:
+    """How far a reading went: its first failing answer, and why."""
+
+    reading: Reading
+    tally: Tally
+    cases: int = 0
+    answer: Answer | None = None
+    why: str = ""
+
+
+def follow(reading: Reading, answers: Sequence[Answer]) -> Run:
+    """The answers by one reading, until one is wrong."""
+    seen = Run(reading, Tally())
+    for seen.cases, answer in enumerate(answers, 1):
+        if why := reading.complaint(answer, seen.tally):
+            seen.answer, seen.why = answer, why
+            break
+    return seen

@@ -27,13 +27,13 @@ from hypothesis.internal.conjecture import providers
 
 from verify.compare import GAP, compare, in_torch, show, worst_place
 from verify.mistake import mutants
+from verify.slopes import slopes, smooth, steeper
 
 if TYPE_CHECKING:
     from verify.gradients import Difference
 
 Function = Callable[..., Any]
 Inputs = Mapping[str, Any]
-GRADIENT_EXAMPLES = 3
 TWIN_SHARE = 16
 """Its laws are tried on every sixteenth example: the twin agrees with the reference on all, and that obeys them."""
 SEARCH = 400
@@ -175,35 +175,6 @@ def break_law(law: Function, f: Function, drawn: Sequence[Inputs]) -> str | None
     """How f breaks the law, on a small example; None if it does not."""
     broken = [inputs for inputs in drawn if complaint(law, f, inputs) is not None]
     return smallest(broken, lambda inputs: complaint(law, f, inputs)) if broken else None
-
-
-def smooth(operation: Operation, drawn: Sequence[Inputs]) -> list[Inputs]:
-    """The examples at which the operation is differentiated: finite and not all zero, one for every kind of call."""
-    kinds: dict[str, Inputs] = {}
-    for inputs in drawn:
-        if all(inputs[name].isfinite().all() and inputs[name].any() for name in operation.gradients):
-            kinds.setdefault(str({n: tuple(x.shape) if hasattr(x, "shape") else x for n, x in inputs.items()}), inputs)
-    return list(kinds.values())
-
-
-def slopes(operation: Operation, f: Function, twin: Function, drawn: Sequence[Inputs]) -> dict[str, Difference]:
-    """The worst gradient differences over a few examples."""
-    from verify.gradients import gradients
-
-    worst: dict[str, Difference] = {}
-    inner = smooth(operation, drawn) if operation.gradients else []
-    for inputs in inner[:: max(1, -(-len(inner) // min(GRADIENT_EXAMPLES, 1 + len(drawn) // 20)))]:
-        for comparison, found in gradients(f, twin, inputs, operation.gradients, operation.unit).items():
-            worst[comparison] = max(found, worst.get(comparison, found), key=lambda d: d.excess)
-    return worst
-
-
-def steeper(operation: Operation, f: Function, reference: Function, inputs: Inputs) -> bool:
-    """Has f another gradient than the reference?"""
-    from verify.gradients import slope
-
-    ours, theirs = (slope(g, inputs, operation.gradients, operation.unit) for g in (f, reference))
-    return any(not compare(a, b, theirs.size) <= GAP for a, b in zip(ours.first, theirs.first, strict=True))
 
 
 def other_defaults(reference: Function, twin: Function) -> list[str]:

@@ -1,4 +1,4 @@
-r"""Signs that are no proof: errors larger than a random walk of roundings, or nearly always to one side.
+r"""Signs that are no proof: a known mistake followed to the last bit, large errors, or nearly always to one side.
 
 A sum of n rounded terms errs by about √n u when the roundings are independent, against the n u that the bound allows,
 and its error is as often above zero as below. Both statements are only probable, so that they raise a suspicion and
@@ -11,13 +11,18 @@ import math
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch.utils._pytree import tree_leaves
 
 from verify.ask import Answer
-from verify.judge import Reading, Tally, misfit
+from verify.contract import contracts
+from verify.diagnose import option, told
+from verify.judge import Reading, Tally, follow, misfit
+from verify.mistake import mutants
 from verify.rounding import Undecided
+from verify.suite import Operation
 
 LARGEST = 4
 """Cases that are held to the random walk."""
@@ -55,3 +60,19 @@ def mean_sign(got: torch.Tensor, value: torch.Tensor) -> int:
 def tail(k: int, n: int) -> float:
     """P(at most k heads in n fair throws)."""
     return sum(math.comb(n, i) for i in range(k + 1)) / 2**n
+
+
+def lookalikes(operation: Operation, reading: Reading, takes: set[str], answers: Sequence[Answer]) -> list[str]:
+    """Known mistakes that it follows in the strictest arithmetic, where it does not follow the definition."""
+    strictest = contracts(reading.contract.io, reading.contract.exact)[0]
+    if reading.contract == strictest:
+        return []
+    known = [(told(mutant), mutant) for mutant in mutants(operation.name)]
+    deaf = [(name, f) for name, f in operation.conventions.items() if option(name) in takes]
+    known += [(f"what ignores {option(name)} and always does {name}", partial(f, reading.f)) for name, f in deaf]
+    alike = []
+    for name, f in known:
+        with suppress(Exception):  # a mistake may raise anything
+            if follow(replace(reading, contract=strictest, f=f), answers).answer is None:
+                alike.append(f"to the last bit it is {name}; only coarser arithmetic could make it right")
+    return alike
