@@ -50,7 +50,7 @@ FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "one": lambda x: power(x, 0),
     "square": lambda x: power(x, 2),
     "reciprocal": lambda x: 1 / x,
-    "sigmoid": lambda x: 1 / (1 + exp(-x)),
+    "sigmoid": lambda x: (1 + tanh(x / 2)) / 2,  # 1/(1 + exp(−x)) overflows on the way back
     "wave": lambda x: sin(x * x) - x,
 }
 ARITHMETIC = {"add": add, "sub": sub, "mul": mul, "div": div, "maximum": maximum}

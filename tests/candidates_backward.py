@@ -61,3 +61,22 @@ dk_without_the_scale = with_a("unscaled")
 dv_of_unnormalized_weights = with_a("unnormalized weights")
 no_causal_mask_on_the_way_back = with_a("no mask")
 last_of_the_heads_that_share = with_a("last head")
+
+
+def heads_with_a(wrong):
+    """The same between projections: attention in several heads."""
+
+    def heads(x, weight, bias):
+        y = torch.nn.functional.linear(x, weight.flatten(0, 1), None if bias is None else bias.flatten())
+        return y.unflatten(-1, weight.shape[:2]).transpose(1, 2)
+
+    def attend(x, q, k, v, out, q_bias=None, k_bias=None, v_bias=None, out_bias=None, causal=False):
+        y = Attention.apply(heads(x, q, q_bias), heads(x, k, k_bias), heads(x, v, v_bias), causal, wrong)
+        return torch.nn.functional.linear(y.transpose(1, 2).flatten(2), out.flatten(1), out_bias)
+
+    return attend
+
+
+right_heads = heads_with_a("")
+heads_with_D_of_the_row_before = heads_with_a("other row")
+heads_of_unnormalized_weights = heads_with_a("unnormalized weights")

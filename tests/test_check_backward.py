@@ -16,6 +16,7 @@ from verify.rounding import bounds, stored
 
 HERE = str(Path(__file__).with_name("candidates_backward.py"))
 ATTENTION, SHARED, QKV = "attention.attention", "attention.grouped_query_attention", ("q", "k", "v")
+HEADS = "transformer.multi_head_attention"
 BF16 = torch.bfloat16
 
 
@@ -87,12 +88,27 @@ def test_a_wrong_way_back_is_refuted(monkeypatch):
     assert report.verdict == "refuted" and report.why.startswith("result "), report
 
 
-@pytest.mark.parametrize("name", [ATTENTION, SHARED, "attention.attend", "flash.flash_attention"])
+@pytest.mark.parametrize(
+    ("name", "verdict"),
+    [
+        ("right_heads", "conforms"),
+        ("heads_with_D_of_the_row_before", "refuted"),
+        ("heads_of_unnormalized_weights", "refuted"),
+    ],
+)
+def test_several_heads_with_the_other_way_back(name, verdict, monkeypatch):
+    monkeypatch.setattr("verify.check.diagnose", lambda *_: [])
+    report = check(f"{HERE}:{name}", HEADS, "bfloat16", grad=True, count=12)
+    assert report.verdict == verdict, report
+
+
+@pytest.mark.parametrize("name", [ATTENTION, SHARED, "attention.attend", "flash.flash_attention", HEADS])
 def test_the_other_way_back_gives_the_same_gradients(name):
     operation, reference = find(name)
+    slopes = tuple(operation.gradients)
     for inputs in cases(operation, list(signature(reference).parameters), reference, torch.float64, 12):
         inputs = with_cotangent(reference, inputs, torch.float64)
-        ours, others = (pullback(f, QKV)(**inputs) for f in (reference, operation.way_back))
+        ours, others = (pullback(f, slopes)(**inputs) for f in (reference, operation.way_back))
         for x, y in zip(ours, others, strict=True):
             torch.testing.assert_close(x, y, rtol=1e-9, atol=1e-9 * max(1, x.abs().max().item()))
 

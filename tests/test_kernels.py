@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from reference import attention as reference
+from reference import rope as turned
 from verify.check import check
 
 attention, device, loss, normalization, optimizers, rope = (
@@ -50,6 +51,47 @@ def test_attention_over_several_tiles(T, S, window):
         torch.testing.assert_close(a, b, atol=2e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("layout", ["half", "interleaved"])
+@pytest.mark.parametrize("positions", [torch.arange(19), torch.arange(19) * -70001, torch.arange(19) / 3])
+def test_rotation_over_several_tiles(layout, positions):
+    """More heads and positions than one program turns; positions far off, negative, and between whole numbers."""
+    draw = torch.Generator().manual_seed(19)
+    x = torch.randn(11, 19, 96, generator=draw).requires_grad_()
+    dy = torch.randn(x.shape, generator=draw)
+    found, wanted = (f(y, positions, layout=layout) for f, y in ((rope.rotate, x), (turned.rotate, x.double())))
+    ours, theirs = (torch.autograd.grad(y, x, dy.to(y.dtype))[0] for y in (found, wanted))
+    assert max((found - wanted).abs().max(), (ours - theirs).abs().max()) < 2.0**-20
+
+
+@pytest.mark.parametrize("programs", [3, 601])
+def test_parts_of_a_gradient_are_added_up(programs):
+    """Also where these are more than are read at once."""
+    parts = torch.randn(2, programs, 19, generator=torch.Generator().manual_seed(programs))
+    sums = torch.empty(2, 19)
+    normalization.collect[(3, 2)](parts, sums, programs, 19, 512, 8)
+    torch.testing.assert_close(sums, parts.sum(1), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int8, torch.uint8])
+def test_a_mean_over_more_rows_than_are_read_at_once(dtype):
+    """Rows that do not count are left out, wherever they stand, and none of a dtype that has no −100."""
+    losses, targets = torch.rand(2100), torch.arange(2100) % 5
+    targets[1000:1100], targets[7], targets[2099] = (-100 if dtype.is_signed else 4), 6, 5
+    losses[1000:1100] *= not dtype.is_signed
+    found, counts, counted = torch.empty(()), torch.empty(2, dtype=torch.int32), 2000 if dtype.is_signed else 2100
+    loss.mean[(1,)](losses, targets.to(dtype), found, counts, 2100, 5, -100, 1024)
+    assert counts.tolist() == [counted, 2]
+    torch.testing.assert_close(found, losses.sum() / counted)
+
+
+@pytest.mark.parametrize("wrong", [5, -1, 2**40])
+def test_a_wrong_target_is_told_and_reads_nothing(wrong):
+    target = torch.tensor([0, wrong, -100])
+    for f in (loss.cross_entropy, loss.cross_entropy_gradient):
+        with pytest.raises(ValueError, match="target: expected entries from 0 to 4, received entries from"):
+            f(Z, target)
+
+
 Q, X, Z = torch.ones(1, 2, 3, 4), torch.ones(3, 8), torch.ones(3, 5)
 REFUSED = {
     "float64": (lambda: attention.attention(Q.double(), Q.double(), Q.double()), "q: expected float32, bfloat16 or"),
@@ -65,6 +107,7 @@ REFUSED = {
     "weight": (lambda: normalization.rms_norm(X, X[0, :4]), "axis D: expected one size, 8, received 4"),
     "long rows": (lambda: normalization.rms_norm(torch.ones(1, 40000)), "D: expected rows of at most 32768"),
     "target": (lambda: loss.cross_entropy(Z, torch.tensor([0, 5, 1])), "target: expected entries from 0 to 4"),
+    "kind of target": (lambda: loss.cross_entropy(Z, torch.ones(3)), "target: expected an integer tensor"),
     "layout": (lambda: rope.rotate(X, torch.arange(3), layout="odd"), "layout: expected one of interleaved, half"),
     "step": (lambda: optimizers.adamw_step(*[X[0]] * 4, t=0, lr=0.1), "t: expected an integer ≥ 1"),
 }

@@ -29,7 +29,8 @@ class Answer:
 class Caller:
     """How the candidate is called: our arguments by place, theirs by name, theirs fixed, what it writes into.
 
-    With `slopes` it is asked for the gradients of ⟨inputs["cotangent"], f⟩ by those arguments.
+    With `slopes` it is asked for the gradients of ⟨inputs["cotangent"], f⟩ by those arguments. `numbers` are the places
+    of results that are no arrays but plain numbers.
     """
 
     worker: Worker
@@ -39,6 +40,7 @@ class Caller:
     fixed: Mapping[str, Any] = field(default_factory=dict)
     slopes: tuple[str, ...] = ()
     buffers: tuple[str, ...] = ()
+    numbers: tuple[int, ...] = ()
     seconds: float = 0.0
 
     @property
@@ -57,7 +59,7 @@ class Caller:
 
     def raw(self, inputs: Mapping[str, Any], strided: bool, poisoned: bool, shapes: Any) -> Any:
         options = {"fixed": dict(self.fixed), "strided": strided, "poisoned": poisoned, "slopes": self.slopes}
-        buffers = {"buffers": self.buffers, "shapes": shapes}
+        buffers = {"buffers": self.buffers, "shapes": shapes, "numbers": self.numbers}
         return self.worker.call(self.positional, self.named, self.passed(inputs), **options, **buffers)
 
     def __call__(

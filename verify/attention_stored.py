@@ -53,3 +53,15 @@ def flash_attention(q, k, v, *, causal=False, scale=None, **tiles):
     """reference.flash.flash_attention with that way back."""
     lse = flash.flash_attention(q, k, v, causal=causal, scale=scale, **tiles)[1]
     return attend(q, k, v, causal=causal, scale=scale), lse
+
+
+def multi_head_attention(x, q, k, v, out, q_bias=None, k_bias=None, v_bias=None, out_bias=None, *, causal=False):
+    """reference.transformer.multi_head_attention with that way back."""
+
+    def heads(weight, bias):
+        y = torch.einsum("btd,hkd->bhtk", x, weight)
+        return y if bias is None else y + bias[:, None]
+
+    y = attend(heads(q, q_bias), heads(k, k_bias), heads(v, v_bias), causal=causal)
+    mixed = torch.einsum("bhtk,dhk->btd", y, out)
+    return mixed if out_bias is None else mixed + out_bias

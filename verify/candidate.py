@@ -105,14 +105,10 @@ class Kept:
     def changed(self, arrays):
         return [arrays.write(x)[2] for x in self.results] != self.bytes
 
-    def keep(self, results, written, inputs, arrays):
-        """All but what is an input itself, which is ours to write into."""
+    def keep(self, pairs, inputs, arrays):
+        """All results, each with what was written of it, but for an input itself, which is ours to write into."""
         taken = {arrays.place(x) for x in inputs}
-        own = [
-            (x, w[2])
-            for x, w in zip(results, written, strict=True)
-            if len(w[2]) < 1 << 20 and arrays.place(x) not in taken
-        ]
+        own = [(x, w[2]) for x, w in pairs if len(w[2]) < 1 << 20 and arrays.place(x) not in taken]
         self.results, self.bytes = [x for x, _ in own], [data for _, data in own]
 
 
@@ -141,11 +137,13 @@ def call(function, backward, arrays, kept, header, blob):
     elif result is None:
         raise Complaint("expected arrays, received None: if results are written into arguments, name these by --out")
     several = list(result) if isinstance(result, (tuple, list)) else [result]
-    written = [arrays.write(x) for x in several]
+    number = {place for place in header["numbers"] if place < len(several) and type(several[place]) is float}
+    written = [("float64", [], struct.pack("<d", x)) if i in number else arrays.write(x) for i, x in enumerate(several)]
     if kept.changed(arrays):
         raise Complaint("the call before returned an array into which this call writes")
     if not header["buffers"]:
-        kept.keep(several, written, tensors.values(), arrays)
+        pairs = [(x, w) for i, (x, w) in enumerate(zip(several, written, strict=True)) if i not in number]
+        kept.keep(pairs, tensors.values(), arrays)
     into = {header["named"].get(name) for name in header["buffers"]}
     changed = [name for name, x in tensors.items() if name not in into and arrays.write(x)[2] != before[name]]
     return {"outputs": [w[:2] for w in written], "changed": changed}, b"".join(w[2] for w in written)

@@ -124,7 +124,9 @@ def check(
         if slopes:
             tried = [inputs for inputs in tried if all(isinstance(inputs[n], torch.Tensor) for n in slopes)]
             tried = [with_cotangent(reference, inputs, io) for inputs in tried]
-        caller = Caller(worker, io, positional, named, fixed or {}, slopes, tuple(out))
+        given = [] if slopes else tree_leaves(on_the_whole(reference)(**tried[0]))
+        numbers = tuple(place for place, x in enumerate(given) if isinstance(x, float))
+        caller = Caller(worker, io, positional, named, fixed or {}, slopes, tuple(out), numbers)
         if operation.draws and (wrong := drawn_wrongly(caller, reference, operation, tried, report)) is not None:
             report.verdict, report.why = ("refuted", wrong) if wrong else ("conforms", "")
             return report
@@ -226,11 +228,11 @@ def verdict(
 
 
 def settle(report: Report) -> None:
-    """A function that mostly could not be judged is not said to conform."""
-    seen = report.tally
-    if seen.vacuous > seen.entries // 2:
+    """A function that mostly could not be judged is not said to conform: each case counts alike, large or small."""
+    blind = report.tally.blind
+    if 2 * blind > report.cases:
         report.verdict = "undecided"
-        report.why = f"too ill-conditioned to judge: {seen.vacuous} of {seen.entries} entries could be anything"
+        report.why = f"too ill-conditioned to judge: in {blind} of {report.cases} cases most entries could be anything"
 
 
 def explain(report: Report, operation: Operation, caller: Caller, found: Run, answers: Sequence[Answer]) -> None:

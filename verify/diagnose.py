@@ -10,7 +10,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.utils._pytree import tree_leaves
 
 from verify.ask import Answer
 from verify.cases import narrowed
@@ -46,7 +45,7 @@ def _balls(reading: Reading, f: Callable[..., Any], inputs: Mapping[str, Any], n
     with suppress(Exception):
         ours = reading.expected(inputs)
         for dtype in (torch.float64, reading.contract.io)[: 1 + narrow]:
-            values = [x.double() for x in tree_leaves(mistaken.exact(**narrowed(inputs, dtype)))]
+            values = [x.double() for x in mistaken.values(narrowed(inputs, dtype))]
             if [x.shape for x in values] == [ball.value.shape for ball in ours]:
                 yield [Ball(x, ball.error) for x, ball in zip(values, ours, strict=True)]
 
@@ -114,7 +113,7 @@ def _as_narrow(reading: Reading, failing: Sequence[Answer]) -> list[str]:
         return []
     with suppress(Exception):
         for answer in failing:
-            values = tree_leaves(reading.exact(**narrowed(answer.inputs, io)))
+            values = reading.values(narrowed(answer.inputs, io))
             balls = [Ball(x.double(), y.error) for x, y in zip(values, reading.expected(answer.inputs), strict=True)]
             if any(misfit(x, y, reading.contract, Tally()) for x, y in zip(answer.results, balls, strict=True)):
                 return []

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import torch
+from torch.utils._pytree import tree_leaves
 
 from verify.ask import Answer
 from verify.cases import narrowed, on_the_whole
@@ -30,12 +32,16 @@ WIDER: dict[torch.dtype, tuple[torch.dtype, ...]] = {
 
 @dataclass
 class Tally:
-    """How many entries were judged, how many of them could have been anything, and how near the bound any came."""
+    """How many entries were judged, how many of them could have been anything, and how near the bound any came.
+
+    A case is `blind` if most of its entries could have been anything.
+    """
 
     entries: int = 0
     vacuous: int = 0
     worst: float = 0.0
     stays: str = ""
+    blind: int = 0
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,11 @@ class Reading:
         f = on_the_whole(self.f)
         return pullback(f, self.slopes) if self.slopes else f
 
+    def values(self, inputs: Mapping[str, Any]) -> list[torch.Tensor]:
+        """Every result of the definition on inputs of any dtype; a plain number is in float64."""
+        found = tree_leaves(self.exact(**inputs))
+        return [x if isinstance(x, torch.Tensor) else torch.tensor(x, dtype=torch.float64) for x in found]
+
     def complaint(self, answer: Answer, tally: Tally | None = None) -> str | None:
         """What is wrong with an answer by this reading; None if nothing is."""
         if answer.trouble:
@@ -73,9 +84,19 @@ class Reading:
         floating = [x for x in answer.inputs.values() if isinstance(x, torch.Tensor) and x.is_floating_point()]
         terms = max([self.unit, *(self.contract.u * size(x) for x in floating)])
         wider = WIDER[self.contract.io] if floating else tuple(WIDER)  # without numbers to go by, any dtype will do
-        for number, (result, ball) in enumerate(zip(answer.results, balls, strict=True), 1):
-            if wrong := misfit(result, ball, self.contract, tally, terms, wider):
+        own = self.dtypes(answer) or [None] * len(balls)
+        for number, (result, ball, dtype) in enumerate(zip(answer.results, balls, own, strict=True), 1):
+            if wrong := misfit(result, ball, self.contract, tally, terms, wider, dtype):
                 return f"result {number}: {wrong}" if len(balls) > 1 else wrong
+        return None
+
+    def dtypes(self, answer: Answer) -> list[torch.dtype] | None:
+        """Those of the definition's own results, if these of the answer are not in the io dtype: a table of counts is
+        in float64 whatever it is made of, and so is a plain number."""
+        if all(x.dtype == self.contract.io for x in answer.results if x.is_floating_point()):
+            return None
+        with suppress(ValueError, RuntimeError):  # it may not run in the io dtype
+            return [x.dtype for x in self.values(narrowed(answer.inputs, self.contract.io))]
         return None
 
 
@@ -106,24 +127,31 @@ def size(x: torch.Tensor) -> float:
 
 
 def misfit(
-    result: torch.Tensor, ball: Ball, contract: Contract, tally: Tally, terms: float = 0.0, wider: Any = ()
+    result: torch.Tensor,
+    ball: Ball,
+    contract: Contract,
+    tally: Tally,
+    terms: float = 0.0,
+    wider: Any = (),
+    own: torch.dtype | None = None,
 ) -> str | None:
     """Where a result leaves the interval that its ball allows, or None.
 
-    `terms` is the size of what it is made of, `wider` the dtypes in which it may stay instead of the io dtype. An entry
-    whose bound exceeds the whole result, and its terms, could have been anything: it is counted as vacuous.
+    `terms` is the size of what it is made of, `wider` the dtypes in which it may stay instead of the io dtype, `own`
+    that of the definition's result. An entry whose bound exceeds the whole result, and its terms, could have been
+    anything: it is counted as vacuous.
     """
     if result.shape != ball.value.shape:
         return f"shape {tuple(result.shape)}, expected {tuple(ball.value.shape)}"
     if not ball.value.is_floating_point():
         return _miscounted(result, ball, tally)
-    if result.dtype != contract.io:
+    if result.dtype not in (contract.io, own):
         if result.dtype not in wider:
             return f"dtype {result.dtype}, expected {contract.io}"
         tally.stays = str(result.dtype).removeprefix("torch.")
     low, high = interval(ball, contract, result.dtype)
     got = result.double()
-    fine = ((got >= low) & (got <= high)) | (got.isnan() & ball.value.isnan())
+    fine = ((got >= low) & (got <= high)) | (got == ball.value) | (got.isnan() & ball.value.isnan())
     fine |= ball.error.isinf() & (got.isfinite() | (got == -torch.inf))  # masked or not: rounding decides
     tally.entries += got.numel()
     tally.vacuous += int((ball.error > max(size(ball.value), terms)).sum())
@@ -180,7 +208,9 @@ def follow(reading: Reading, answers: Sequence[Answer]) -> Run:
     """The answers by one reading, until one is wrong."""
     seen = Run(reading, Tally())
     for seen.cases, answer in enumerate(answers, 1):
-        if why := reading.complaint(answer, seen.tally):
+        before, tally = replace(seen.tally), seen.tally
+        if why := reading.complaint(answer, tally):
             seen.answer, seen.why = answer, why
             break
+        tally.blind += 2 * (tally.vacuous - before.vacuous) > tally.entries - before.entries
     return seen

@@ -35,6 +35,15 @@ def ball(m: Rounding, x: Any) -> Ball:
     return Ball(value, unheld(m, value))
 
 
+def addend(m: Rounding, x: Any) -> Ball:
+    """A number that is added to the data may be stored narrow first, if everything may: so does PyTorch on a CPU."""
+    found = ball(m, x)
+    if found is x or m.contract.stored is None or not m.of_data:
+        return found
+    stored = found.value.to(m.contract.stored).double()
+    return Ball(found.value, found.error + torch.where(stored.isfinite(), (stored - found.value).abs(), 0))
+
+
 def unheld(m: Rounding, value: torch.Tensor) -> torch.Tensor:
     held = value.to(m.contract.arithmetic).double() == value
     return torch.where(held | ~value.isfinite(), 0, m.contract.u * value.abs())
@@ -55,7 +64,7 @@ def spent(m: Rounding, out: torch.Tensor, error: torch.Tensor, roundings: Any = 
 
 @rule(aten.add, aten.sub)
 def _sum(m, out, a, b, *, alpha=1):
-    a, b = ball(m, a), ball(m, b)
+    a, b = addend(m, a), addend(m, b)
     free = (alpha == 1) & (((a.value == 0) & (a.error == 0)) | ((b.value == 0) & (b.error == 0)))  # + 0 is exact
     return spent(m, out, a.error + abs(alpha) * b.error, torch.where(free, 0, 1 if alpha == 1 else 2))
 

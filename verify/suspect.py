@@ -14,7 +14,6 @@ from dataclasses import replace
 from functools import partial
 
 import torch
-from torch.utils._pytree import tree_leaves
 
 from verify.ask import Answer
 from verify.contract import contracts
@@ -35,8 +34,7 @@ def suspicions(reading: Reading, answers: Sequence[Answer]) -> list[str]:
     found, signs = [], []
     walk = replace(reading, contract=replace(reading.contract, walk=True))
     for answer in answers:
-        values = tree_leaves(reading.exact(**answer.inputs))
-        pairs = zip(answer.results, values, strict=True)
+        pairs = zip(answer.results, reading.values(answer.inputs), strict=True)
         signs += [mean_sign(got.double(), value) for got, value in pairs if value.is_floating_point()]
     for answer in answers[-LARGEST:]:
         with suppress(Undecided):

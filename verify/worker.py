@@ -78,7 +78,8 @@ class Worker:
 
         Options: `fixed` arguments of theirs; `strided`, matrices lie transposed in memory; `poisoned`, fresh
         memory is full of NaN; `slopes`, the results are the gradients of ⟨inputs["cotangent"], f⟩ by those arguments;
-        `buffers`, the results are those arguments of theirs after the call, of these `shapes` (dtype, size) when fresh.
+        `buffers`, the results are those arguments of theirs after the call, of these `shapes` (dtype, size) when fresh;
+        `numbers`, the places of results that may be plain numbers.
         """
         import torch
 

@@ -72,12 +72,12 @@ def backward(dY, X, W, MEAN, INVERSE, dX, dW, dB, N, D, share, CENTRED: tl.const
         n = wide(tl.load(X + at, mask=inside, other=0.0))
         if CENTRED:
             n -= tl.load(MEAN + rows, mask=rows < N, other=0.0)[:, None]
-        n = tl.where(inside, n * inverse, 0.0)
-        dy = wide(tl.load(dY + at, mask=inside, other=0.0))
+        n *= inverse
+        dy = wide(tl.load(dY + at, mask=inside, other=0.0))  # beyond the row's end zero, as is all that n meets there
         u = dy * w[None, :]
         if CENTRED:
             along, mean = tl.reduce((u * n, u), 1, both)
-            dx = u - (n * along[:, None] + mean[:, None]) / D
+            dx = u - (mean / D)[:, None] - n * (along / D)[:, None]
         else:
             dx = u - n * (tl.sum(u * n, 1) / D)[:, None]
         tl.store(dX + at, narrow(dx * inverse, dX.dtype.element_ty), mask=inside)
@@ -92,11 +92,11 @@ def backward(dY, X, W, MEAN, INVERSE, dX, dW, dB, N, D, share, CENTRED: tl.const
 
 
 @triton.jit
-def collect(PARTS, SUMS, N, D, BD: tl.constexpr):
-    """The N parts of dw, and of db, added up."""
-    columns, rows = tl.program_id(0) * BD + tl.arange(0, BD), tl.arange(0, 64)
-    total = tl.zeros([64, BD], tl.float32)
-    for start in range(0, N, 64):
+def collect(PARTS, SUMS, N, D, TALL: tl.constexpr, BD: tl.constexpr):
+    """The N parts of dw, and of db, added up: TALL at once, so that one wait is for all of them."""
+    columns, rows = tl.program_id(0) * BD + tl.arange(0, BD), tl.arange(0, TALL)
+    total = tl.zeros([TALL, BD], tl.float32)
+    for start in range(0, N, TALL):
         at = (tl.program_id(1) * N + start + rows)[:, None] * D + columns[None, :]
         total += tl.load(PARTS + at, mask=(start + rows < N)[:, None] & (columns < D)[None, :], other=0.0)
     sums = narrow(tl.sum(total, 0), SUMS.dtype.element_ty)
@@ -182,6 +182,6 @@ class Norm(torch.autograd.Function):
         vectors = torch.empty(2, D, dtype=x.dtype, device=x.device)
         wanted = int(ctx.options["WEIGHT"]), int(ctx.options["BIAS"])
         if any(wanted):
-            collect[(triton.cdiv(D, 32), 1 + wanted[1])](parts, vectors, grid[0], D, 32)
+            collect[(triton.cdiv(D, 8), 1 + wanted[1])](parts, vectors, grid[0], D, 512, 8)
         dw, db = (vector if want else None for vector, want in zip(vectors, wanted, strict=True))
         return dx, dw, db, None, None
