@@ -4,12 +4,13 @@ import pytest
 import torch
 
 from reference import attention as reference
+from reference import optimizers as plain
 from reference import rope as turned
 from verify.check import check
 
-attention, device, loss, normalization, optimizers, rope = (
+activations, attention, device, loss, normalization, optimizers, rope = (
     pytest.importorskip(f"reference.kernels.{name}", reason="the kernels need Triton")
-    for name in ("attention", "device", "loss", "normalization", "optimizers", "rope")
+    for name in ("activations", "attention", "device", "loss", "normalization", "optimizers", "rope")
 )
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # numpy's, at 2^∞ and 0/0 inside the interpreter
@@ -61,6 +62,35 @@ def test_rotation_over_several_tiles(layout, positions):
     found, wanted = (f(y, positions, layout=layout) for f, y in ((rope.rotate, x), (turned.rotate, x.double())))
     ours, theirs = (torch.autograd.grad(y, x, dy.to(y.dtype))[0] for y in (found, wanted))
     assert max((found - wanted).abs().max(), (ours - theirs).abs().max()) < 2.0**-20
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_cross_entropy_over_several_chunks(smoothing):
+    """A row that grows, one that falls, and one of −∞ for a whole chunk: what was summed before is scaled anew."""
+    V = 20000
+    z = torch.randn(3, V, generator=torch.Generator().manual_seed(V)) + torch.linspace(-9, 9, V)
+    z[1] = z[1].flip(0)
+    z[2, : (9000 if smoothing == 0 else 0)] = -torch.inf
+    z, target = z.requires_grad_(), torch.tensor([V - 1, 17, 15000])
+    found = loss.cross_entropy(z, target, label_smoothing=smoothing)
+    wanted = torch.nn.functional.cross_entropy(z.double(), target, label_smoothing=smoothing)
+    torch.testing.assert_close(found.double(), wanted, atol=0, rtol=1e-6)
+    ours, theirs = (torch.autograd.grad(y, z)[0] for y in (found, wanted))
+    torch.testing.assert_close(ours, theirs, atol=1e-9, rtol=1e-5)
+
+
+@pytest.mark.parametrize("entries", [1, 2049, 5000])
+def test_entries_in_several_blocks_and_a_last_one_that_is_not_full(entries):
+    draw = torch.Generator().manual_seed(entries)
+    xs = [torch.rand(entries, generator=draw) for _ in range(4)]
+    found, wanted = (f(*xs, t=3, lr=0.1) for f in (optimizers.adamw_step, plain.adamw_step))
+    for ours, theirs in zip(found, wanted, strict=True):
+        torch.testing.assert_close(ours, theirs)
+    gate, up = (x.requires_grad_() for x in xs[:2])
+    found, wanted = activations.swiglu(gate, up), torch.nn.functional.silu(gate) * up
+    torch.testing.assert_close(found, wanted)
+    for ours, theirs in zip(*(torch.autograd.grad(y, (gate, up), xs[2]) for y in (found, wanted)), strict=True):
+        torch.testing.assert_close(ours, theirs)
 
 
 @pytest.mark.parametrize("programs", [3, 601])
