@@ -120,3 +120,11 @@ def test_expand_is_undone_by_sums():
     (found,) = gradient(lambda x: total(expand(x, (2, 3, 4))), x)
     assert found.shape == x.shape and (found == 8).all()
     assert autodiff_linear.common("add", (3, 1), (4,), ()) == (3, 4)
+
+
+@pytest.mark.parametrize("x", [-200.0, 200.0])
+def test_far_out_a_sigmoid_is_flat_and_not_nan(x):
+    """In float32 e²⁰⁰ is infinite: neither the value nor its slopes may pass by it."""
+    for modes in (("forward", "forward"), ("forward", "reverse"), ("reverse", "forward"), ("reverse", "reverse")):
+        assert autodiff.second_derivative(torch.tensor([x]), "sigmoid", *modes).item() == 0
+    assert autodiff.derivative(torch.tensor([x]), "sigmoid").item() == 0

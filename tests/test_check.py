@@ -253,8 +253,8 @@ def test_every_case_counts_alike_when_it_is_asked_whether_most_could_be_judged()
         def expected(self, inputs):
             return [Ball(inputs["x"], inputs["x"] * (9 if len(inputs["x"]) in self.slopes else 0))]
 
-    answers = [Answer({"x": torch.ones(n).double()}, results=[torch.ones(n)]) for n in (1, 2, 500)]
-    for blind in ((500,), (1, 500), (1, 2, 500)):
+    answers = [Answer({"x": torch.ones(n).double()}, results=[torch.ones(n)]) for n in (3, 2, 500)]
+    for blind in ((500,), (3, 500), (3, 2, 500)):
         seen = follow(Balls(contracts(torch.float32)[0], "", lambda x: x, slopes=blind), answers)
         assert seen.answer is None and seen.tally.blind == len(blind) and seen.tally.vacuous == sum(blind)
 
@@ -268,6 +268,14 @@ def test_the_interval_ends_where_it_says(io):
         assert misfit(y, ball, contract, tally := Tally()) is None and tally.worst == 1
         step = torch.finfo(io).eps * (1 if beyond > end else -1)
         assert "allowed [1.4375, 1.5625]" in str(misfit(y + step, ball, contract, Tally()))
+
+
+def test_what_is_infinite_may_be_so_where_rounding_could_make_it_anything():
+    ball = Ball(torch.tensor([torch.inf]).double(), torch.tensor([torch.inf]).double())
+    for io in (torch.float32, torch.bfloat16, torch.float16):
+        *_, contract = contracts(io)
+        assert misfit(torch.tensor([torch.inf], dtype=io), ball, contract, Tally()) is None
+        assert "got nan" in str(misfit(torch.tensor([torch.nan], dtype=io), ball, contract, Tally()))
 
 
 def test_nothing_finite_may_become_nan_even_where_it_could_be_any_number():

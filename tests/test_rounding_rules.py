@@ -90,6 +90,22 @@ OPERATIONS = [operation for topic in computed() for operation in import_module(f
 SEARCHES = {"sampling.beam_search"}  # sums decide which texts go on, and of equal sums rounding decides: no bound then
 
 
+ADDED = {"taken off": lambda x: x - 0.3061, "less": lambda x: 0.3061 - x, "added": lambda x: x * -1.3 + 0.3061}
+
+
+@pytest.mark.parametrize("name", ADDED)
+def test_a_number_that_is_added_may_be_stored_narrow_where_all_may(name):
+    """PyTorch rounds it so on a CPU, and where it cancels this is all that is left."""
+    f, x, told = ADDED[name], (torch.arange(1, 2000).double() / 2000).bfloat16(), contracts(torch.bfloat16)
+    found, inside = f(x).double(), {}
+    for contract in told:
+        low, high = interval(bounds(f, {"x": x.double()}, contract)[0], contract)
+        inside[contract.name] = bool(((low <= found) & (found <= high)).all())
+    assert inside == {"FUSED": False, "FLASH": False, "EAGER": True}
+    (held,) = bounds(lambda x: x - 0.25, {"x": x.double()}, told[-1])
+    assert (held.error <= 2.0**-8 * held.value.abs() + 2.0**-20).all(), "a number that it holds costs nothing"
+
+
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
 def test_every_reference_and_its_gradient_can_be_bounded(operation):
     """In every dtype and contract; and the reference, run in float64, lies inside its own bound."""

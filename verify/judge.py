@@ -84,20 +84,21 @@ class Reading:
         floating = [x for x in answer.inputs.values() if isinstance(x, torch.Tensor) and x.is_floating_point()]
         terms = max([self.unit, *(self.contract.u * size(x) for x in floating)])
         wider = WIDER[self.contract.io] if floating else tuple(WIDER)  # without numbers to go by, any dtype will do
-        own = self.dtypes(answer) or [None] * len(balls)
-        for number, (result, ball, dtype) in enumerate(zip(answer.results, balls, own, strict=True), 1):
-            if wrong := misfit(result, ball, self.contract, tally, terms, wider, dtype):
+        own = self.dtypes(answer)
+        for number, (result, ball) in enumerate(zip(answer.results, balls, strict=True), 1):
+            if wrong := misfit(result, ball, self.contract, tally, terms, wider, own[number - 1 : number]):
                 return f"result {number}: {wrong}" if len(balls) > 1 else wrong
         return None
 
-    def dtypes(self, answer: Answer) -> list[torch.dtype] | None:
-        """Those of the definition's own results, if these of the answer are not in the io dtype: a table of counts is
-        in float64 whatever it is made of, and so is a plain number."""
-        if all(x.dtype == self.contract.io for x in answer.results if x.is_floating_point()):
-            return None
-        with suppress(ValueError, RuntimeError):  # it may not run in the io dtype
-            return [x.dtype for x in self.values(narrowed(answer.inputs, self.contract.io))]
-        return None
+    def dtypes(self, answer: Answer) -> list[torch.dtype]:
+        """Those of the definition's results; none where these of the answer are in the io dtype, as most are.
+
+        A table of counts is in float64 whatever it is made of, and so is a plain number.
+        """
+        if any(x.dtype != self.contract.io for x in answer.results if x.is_floating_point()):
+            with suppress(ValueError, RuntimeError):  # it may not run in the io dtype
+                return [x.dtype for x in self.values(narrowed(answer.inputs, self.contract.io))]
+        return []
 
 
 def readings(
@@ -133,7 +134,7 @@ def misfit(
     tally: Tally,
     terms: float = 0.0,
     wider: Any = (),
-    own: torch.dtype | None = None,
+    own: Sequence[torch.dtype] = (),
 ) -> str | None:
     """Where a result leaves the interval that its ball allows, or None.
 
@@ -145,7 +146,7 @@ def misfit(
         return f"shape {tuple(result.shape)}, expected {tuple(ball.value.shape)}"
     if not ball.value.is_floating_point():
         return _miscounted(result, ball, tally)
-    if result.dtype not in (contract.io, own):
+    if result.dtype not in (contract.io, *own):
         if result.dtype not in wider:
             return f"dtype {result.dtype}, expected {contract.io}"
         tally.stays = str(result.dtype).removeprefix("torch.")
