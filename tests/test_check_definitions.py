@@ -57,3 +57,22 @@ def yarn(K, scale, trained):
 """)
     report = check(f"{tmp_path}/theirs.py:yarn", "rope.yarn", count=10)
     assert report.verdict == verdict and not report.convention, report
+
+
+@pytest.mark.parametrize(("c", "verdict"), [("(s - t) + y", "refuted"), ("(t - s) - y", "conforms"), ("0", "refuted")])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_what_is_compensated_must_be(c, verdict, dtype, tmp_path):
+    """Kahan's sum is held to its own theorem: step by step all that rounding could do would cover a plain sum too."""
+    (tmp_path / "theirs.py").write_text(f"""
+import torch
+
+def total(x: torch.Tensor):
+    s, c = x[..., 0], 0
+    for term in x[..., 1:].unbind(-1):
+        y = term - c
+        t = s + y
+        s, c = t, {c}
+    return s
+""")
+    report = check(f"{tmp_path}/theirs.py:total", "precision.kahan_sum", dtype)
+    assert report.verdict == verdict, report

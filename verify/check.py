@@ -210,6 +210,7 @@ def verdict(
     best: Run | None = None
     others = {name: f for name, f in operation.conventions.items() if option(name) not in caller.takes}
     more: dict[str, Any] = {"unit": operation.unit, "slopes": caller.slopes}
+    more["within"] = operation.within
     more["way_back"] = operation.way_back if caller.slopes else None
     for reading in readings(reference, others, caller.io, operation.exact, **more):
         found = follow(reading, answers)

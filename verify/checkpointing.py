@@ -45,9 +45,10 @@ def blocks(draw):
 
 @st.composite
 def sized(draw):
-    """Sizes of a short chain, with many equal ones and some of nothing."""
+    """Sizes of a short chain, with many equal ones and some of nothing; in bytes, of which 32 bits hold too few."""
     n, high = draw(st.sampled_from([1, 2, 3, 5, 6, 7])), draw(st.sampled_from([2, 9]))
-    return {name: draw(drawn(n, low=0, high=high)) for name in ("kept", "inside")}
+    unit = draw(st.sampled_from([1, 1, 2**30]))
+    return {name: draw(drawn(n, low=0, high=high)) * unit for name in ("kept", "inside")}
 
 
 @st.composite

@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_leaves
 from verify.ask import Answer
 from verify.cases import narrowed, on_the_whole
 from verify.compare import first
-from verify.contract import Contract, contracts
+from verify.contract import UNIT, Contract, contracts
 from verify.rounding import Ball, Undecided, bounds, interval
 
 WIDER: dict[torch.dtype, tuple[torch.dtype, ...]] = {
@@ -53,8 +53,13 @@ class Reading:
     f: Callable[..., Any]
     unit: float = 0.0
     slopes: tuple[str, ...] = ()
+    within: Callable[..., torch.Tensor] | None = None
 
     def expected(self, inputs: Mapping[str, Any]) -> list[Ball]:
+        if self.within and not self.slopes:
+            inputs = narrowed(inputs, torch.float64)
+            error = self.within(UNIT[self.contract.stored or self.contract.arithmetic], **inputs)
+            return [Ball(value, error) for value in self.values(inputs)]
         return bounds(self.exact, narrowed(inputs, torch.float64), self.contract)
 
     @property

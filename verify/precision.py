@@ -219,6 +219,7 @@ OPERATIONS = [
         "precision.decode",
         inputs=codes(),
         laws=[limits_by_hand, codes_are_in_order, highest_bit_is_the_sign, nothing_is_above_the_largest],
+        exact=True,
     ),
     Operation("precision.encode", inputs=conversions(), laws=CODES, conventions=SATURATION, exact=True),
     Operation(

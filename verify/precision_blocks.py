@@ -18,9 +18,11 @@ RANGES = ["e4m3", "e5m2", "e2m1", "fp16"]
 
 @st.composite
 def matrices(draw):
-    """A matrix that no block divides, its rows of different sizes, with blocks of zeros, and at times a NaN."""
+    """A matrix that no block divides, of few digits or all, its rows of different sizes, some of them zeros or tiny, and
+    at times a NaN."""
     R, C = draw(st.sampled_from([(2, 3), (3, 5), (4, 7)]))
-    x = draw(tensor(R, C)) * 2.0 ** draw(drawn(R, 1, low=-12, high=12)).double()
+    low, scale = draw(st.sampled_from([-12, -60])), draw(st.sampled_from([1.0, 1 / 3]))
+    x = draw(tensor(R, C, scale=scale)) * 2.0 ** draw(drawn(R, 1, low=low, high=12)).double()
     x = torch.where(draw(drawn(R, 1, low=0, high=3)) == 0, 0, x)
     name = draw(st.sampled_from(RANGES))
     if name != "e2m1":
@@ -35,7 +37,7 @@ def stored(draw):
     block, f = draw(st.sampled_from([b for b in BLOCKS if b != (1, 128)])), FORMATS[name]
     rows, columns = block or (R, C)
     codes = draw(drawn(R, C, low=0, high=f.top)) + draw(drawn(R, C, low=0, high=1)) * 2 ** (f.bits - 1)
-    scales = draw(tensor(-(-R // rows), -(-C // columns), low=1, scale=0.25))
+    scales = draw(tensor(-(-R // rows), -(-C // columns), low=1, scale=draw(st.sampled_from([0.25, 1 / 3]))))
     return {"codes": codes, "scales": scales, "block": block, "format": name}
 
 

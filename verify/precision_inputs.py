@@ -66,6 +66,9 @@ def numbers(draw, name, shape=(7,), signs=True, special=True):
     width = min(f.top + 1, 3 * 2**f.mantissa)
     low = draw(st.sampled_from([0, max(0, min(f.bias * 2**f.mantissa, f.top + 1 - width)), f.top + 1 - width]))
     codes = draw(drawn(*shape, low=low, high=low + width))
+    ends = torch.tensor([0, f.top, f.top + 1])  # about half the least number, and where overflow begins
+    end = draw(drawn(*shape, low=0, high=11))
+    codes = torch.where(end < 3, ends[end.clamp(max=2)], codes)
     x = around(codes, draw(drawn(*shape, low=0, high=1)), draw(drawn(*shape, low=-1, high=1)), name)
     if signs and f.signed:
         x = torch.where(draw(drawn(*shape, low=0, high=1)) == 1, -x, x)
@@ -87,11 +90,12 @@ def conversions(draw):
 
 @st.composite
 def lots(draw):
-    """A tensor and as many uniform numbers, on a grid of sixteenths, zero among them."""
+    """A tensor and as many uniform numbers, on a grid of sixteenths, zero among them, or a little beside it."""
     name = draw(st.sampled_from(NARROW))
     overflow = "saturate" if name == "e2m1" else draw(st.sampled_from(["infinity", "saturate"]))
     x = draw(numbers(name))
-    return {"x": x, "u": draw(drawn(*x.shape, low=0, high=15)).double() / 16, "format": name, "overflow": overflow}
+    u = draw(drawn(*x.shape, low=0, high=15)).double() / 16 + draw(drawn(*x.shape, low=-1, high=1)).double() * 2.0**-16
+    return {"x": x, "u": u.clamp(min=0), "format": name, "overflow": overflow}
 
 
 @st.composite

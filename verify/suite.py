@@ -53,6 +53,8 @@ class Operation:
     `free` names the arguments that may be any real number: those of the gradients unless said otherwise. `draws` says
     that the result is a distribution over symbols from which a function may draw instead. `exact` says that it is what
     it is for the very numbers given, such as a conversion to a narrow format: nothing on the way may be rounded.
+    `within` says how far a result may be off, given the unit roundoff and the inputs, where rounding is compensated,
+    which is not to be seen step by step.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Operation:
     free: Sequence[str] | None = None
     draws: bool = False
     exact: bool = False
+    within: Function | None = None
 
     @property
     def any_number(self) -> Sequence[str]:
