@@ -28,7 +28,7 @@ BLOCK = 64
 def online_softmax(z: Float[Tensor, "*B V"], block: int = BLOCK) -> tuple[Float[Tensor, "*B V"], Float[Tensor, "*B"]]:
     r"""Softmax over the last axis, and log Σ exp z, from one pass over blocks that keeps a maximum m and a sum l.
 
-    A row of −∞ alone gives zeros, and −∞; NaN and +∞ leave all of their row NaN.
+    A row of −∞ alone gives zeros, and −∞. NaN leaves all of its row NaN; so does +∞, whose sum is +∞.
     Raises ValueError for an integer or empty tensor, one without axes, or a block below one.
     Source: milakov2018online, §3 algorithm 3.
     """

@@ -258,7 +258,10 @@ def explain(report: Report, operation: Operation, caller: Caller, found: Run, an
     report.snippet = snippet(report.candidate, caller, least, failed.strided)
     if report.why.startswith(("at ", "result ")):
         shrunk = [] if caller.buffers else [caller(least, failed.strided)]
-        report.diagnosis = diagnose(operation, reading, caller.takes, [*shrunk, failed], answers)
+        try:
+            report.diagnosis = diagnose(operation, reading, caller.takes, [*shrunk, failed], answers)
+        except TimeoutError:
+            report.diagnosis = ["which known mistake this is was not found in a minute, and given up"]
         if caller.worker.process is not None and caller(failed.inputs, failed.strided, twice=True).trouble:
             report.diagnosis.append("two calls on these inputs give different results: it is not deterministic")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -20,11 +21,11 @@ from verify.rounding import Ball
 if TYPE_CHECKING:
     from verify.suite import Operation
 
-SEEN = 30
-"""Answers with which a mistake must agree before it is named."""
+SEEN, LONGEST = 30, 60.0
+"""Answers with which a mistake must agree before it is named, and seconds after which none is."""
 
 
-def agrees(reading: Reading, f: Callable[..., Any], answer: Answer, narrow: bool = True) -> bool:
+def _agrees(reading: Reading, f: Callable[..., Any], answer: Answer, narrow: bool = True) -> bool:
     """Is the answer what f gives, in exact arithmetic or, where that matters and with `narrow`, in the io dtype?"""
     if answer.trouble:
         return False
@@ -62,7 +63,15 @@ def diagnose(
 
     It must do what the mistake does, under the conventions of the reading or of our own. Of two mistakes one must
     explain each failing case; on the others a convention of the operation will do as well.
+    Raises TimeoutError when it has taken LONGEST.
     """
+    end = time.monotonic() + LONGEST
+
+    def agrees(*given: Any) -> bool:
+        if time.monotonic() > end:
+            raise TimeoutError
+        return _agrees(*given)
+
     heard = list(answers[:SEEN])
     stuck = {name: partial(f, reading.f) for name, f in operation.conventions.items() if option(name) in takes}
     for name, f in stuck.items():

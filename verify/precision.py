@@ -196,6 +196,8 @@ def saturating(f, x, format="e4m3", rounding="even", overflow="infinity"):
 
 def saturating_numbers(f, x, format="e4m3", rounding="even", overflow="infinity"):
     """Beyond the largest number comes the largest number, unless it is infinite: then NaN, or infinity."""
+    if FORMATS[format].special == "none":  # it has nothing else
+        return f(x, format, rounding, overflow)
     value = f(x, format, rounding, "saturate")
     return torch.where(x.isinf(), f(x, format, rounding, "infinity"), value)
 

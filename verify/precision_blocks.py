@@ -12,14 +12,13 @@ from verify.compare import close
 from verify.inputs import drawn, tensor
 from verify.suite import Operation
 
-BLOCKS = [None, (1, 2), (2, 3), (1, 128), (3, 1)]
+BLOCKS = [None, (1, 2), (2, 3), (1, 128), (4, 1)]
 RANGES = ["e4m3", "e5m2", "e2m1", "fp16"]
 
 
 @st.composite
 def matrices(draw):
-    """A matrix that no block divides, of few digits or all, its rows of different sizes, some of them zeros or tiny, and
-    at times a NaN."""
+    """A matrix that no block divides, of few digits or all, its rows of several sizes, zero or tiny, some with NaN."""
     R, C = draw(st.sampled_from([(2, 3), (3, 5), (4, 7)]))
     low, scale = draw(st.sampled_from([-12, -60])), draw(st.sampled_from([1.0, 1 / 3]))
     x = draw(tensor(R, C, scale=scale)) * 2.0 ** draw(drawn(R, 1, low=low, high=12)).double()
@@ -32,11 +31,12 @@ def matrices(draw):
 
 @st.composite
 def stored(draw):
-    """Codes of numbers, with a scale for each block."""
-    (R, C), name = draw(st.sampled_from([(2, 3), (3, 5)])), draw(st.sampled_from(RANGES))
+    """Codes of numbers, and of what is none, with a scale for each block."""
+    (R, C), name = draw(st.sampled_from([(2, 3), (9, 5)])), draw(st.sampled_from(RANGES))
     block, f = draw(st.sampled_from([b for b in BLOCKS if b != (1, 128)])), FORMATS[name]
     rows, columns = block or (R, C)
-    codes = draw(drawn(R, C, low=0, high=f.top)) + draw(drawn(R, C, low=0, high=1)) * 2 ** (f.bits - 1)
+    sign = draw(drawn(R, C, low=0, high=1)) * 2 ** (f.bits - 1)
+    codes = draw(drawn(R, C, low=0, high=f.top + (f.special != "none"))) + sign
     scales = draw(tensor(-(-R // rows), -(-C // columns), low=1, scale=draw(st.sampled_from([0.25, 1 / 3]))))
     return {"codes": codes, "scales": scales, "block": block, "format": name}
 

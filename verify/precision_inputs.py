@@ -67,7 +67,7 @@ def numbers(draw, name, shape=(7,), signs=True, special=True):
     low = draw(st.sampled_from([0, max(0, min(f.bias * 2**f.mantissa, f.top + 1 - width)), f.top + 1 - width]))
     codes = draw(drawn(*shape, low=low, high=low + width))
     ends = torch.tensor([0, f.top, f.top + 1])  # about half the least number, and where overflow begins
-    end = draw(drawn(*shape, low=0, high=11))
+    end = draw(drawn(*shape, low=0, high=7))
     codes = torch.where(end < 3, ends[end.clamp(max=2)], codes)
     x = around(codes, draw(drawn(*shape, low=0, high=1)), draw(drawn(*shape, low=-1, high=1)), name)
     if signs and f.signed:
@@ -100,11 +100,11 @@ def lots(draw):
 
 @st.composite
 def codes(draw):
-    """Codes of a format, of all kinds: those of the ends among them."""
+    """Codes of a format: all of its ends, and some that are neighbours."""
     name = draw(st.sampled_from(list(FORMATS)))
     f = FORMATS[name]
     ends = torch.tensor([0, 1, f.top, min(f.top + 1, 2**f.bits - 1), 2 ** (f.bits - 1), 2**f.bits - 1])
     low = draw(st.sampled_from([0, max(0, 2 ** (f.bits - 1) - 8), max(0, f.top - 8)]))
-    other = draw(drawn(3, 4, low=low, high=min(2**f.bits - 1, low + 24)))
-    return {"codes": torch.where(draw(drawn(3, 4, low=0, high=3)) == 0, ends[draw(drawn(3, 4, low=0, high=5))], other),
-            "format": name}  # fmt: skip
+    found = draw(drawn(3, 4, low=low, high=min(2**f.bits - 1, low + 24)))
+    found.flatten()[: len(ends)] = ends
+    return {"codes": found, "format": name}
