@@ -28,7 +28,7 @@ def in_blocks(draw):
 def parts(draw):
     """Two outputs and their log-sum-exps, of which some are −∞."""
     shape = draw(st.sampled_from([(3, 2), (2, 3, 5), (4,)]))
-    scale, holes = draw(st.sampled_from([1.0, 0.25, 4.0, 200.0])), draw(st.booleans())
+    scale, holes = draw(st.sampled_from([1.0, 2.0, 4.0, 200.0])), draw(st.booleans())
     lse1, lse2 = (draw(tensor(*shape[:-1], scale=scale, holes=holes)) for _ in range(2))
     return {"o1": draw(tensor(*shape)), "lse1": lse1, "o2": draw(tensor(*shape)), "lse2": lse2}
 
