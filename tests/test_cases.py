@@ -49,13 +49,13 @@ def test_grown_logits_are_no_equals_and_the_largest_may_come_last():
     assert len(finite.unique()) == len(finite) and z[0, -1] == finite.max()
 
 
-def test_weights_over_a_wider_stream_become_smaller_and_their_sums_do_not():
-    """As initializations have it; by a power of two, so that numbers on a grid stay on one; the stream itself stays."""
+def test_weights_over_a_wider_stream_become_smaller_and_sums_of_magnitudes_do_not():
+    """By a power of two, so that numbers on a grid stay on one; the stream itself stays."""
     axes = {"x": ["B", "T", "D"], "q": ["H", "K", "D"], "out": ["D", "H", "K"]}
     draw = torch.Generator().manual_seed(0)
     drawn = {n: torch.randint(1, 9, (2, 3, 4), generator=draw).double() for n in axes}
     grown = resized(drawn, axes, {"D": 1024}, 0, sparse=False)
-    assert set(grown["q"].unique().tolist()) == {x / 16 for x in set(drawn["q"].unique().tolist())}
+    assert set(grown["q"].unique().tolist()) == {x / 256 for x in set(drawn["q"].unique().tolist())}
     assert grown["x"].max() == drawn["x"].max() and grown["out"].max() == drawn["out"].max()
     assert resized(drawn, axes, {"D": 1024}, 0, sparse=True)["q"].max() == drawn["q"].max(), "a sparse sum stays short"
 

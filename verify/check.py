@@ -229,11 +229,11 @@ def verdict(
 
 
 def settle(report: Report) -> None:
-    """A function that mostly could not be judged is not said to conform: each case counts alike, large or small."""
-    blind = report.tally.blind
-    if 2 * blind > report.cases:
+    """A function that mostly could not be judged is not said to conform."""
+    seen = report.tally
+    if seen.vacuous > seen.entries // 2:
         report.verdict = "undecided"
-        report.why = f"too ill-conditioned to judge: in {blind} of {report.cases} cases most entries could be anything"
+        report.why = f"too ill-conditioned to judge: {seen.vacuous} of {seen.entries} entries could be anything"
 
 
 def explain(report: Report, operation: Operation, caller: Caller, found: Run, answers: Sequence[Answer]) -> None:

@@ -83,7 +83,7 @@ def resized(
         pick = torch.randint(x.numel(), shape, generator=draw)
         grown[name] = x.flatten()[pick]
         if not sparse and lead == 0 and names[-1] == "D" and len(names) > 1 and not set(names) & {"B", "N", "T"}:
-            grown[name] *= 2.0 ** round(math.log2(x.shape[-1] / shape[-1]) / 2)  # as initializations do: the sum stays
+            grown[name] *= 2.0 ** round(math.log2(x.shape[-1] / shape[-1]))  # Σ|x w| stays, by which a bound goes
         if symbols:  # of the larger vocabulary; what is ignored stays so
             other = torch.randint(wanted["V"], shape, generator=draw)
             grown[name] = torch.where(grown[name] < 0, grown[name], other.to(x.dtype))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -32,16 +32,12 @@ WIDER: dict[torch.dtype, tuple[torch.dtype, ...]] = {
 
 @dataclass
 class Tally:
-    """How many entries were judged, how many of them could have been anything, and how near the bound any came.
-
-    A case is `blind` if most of its entries could have been anything.
-    """
+    """How many entries were judged, how many of them could have been anything, and how near the bound any came."""
 
     entries: int = 0
     vacuous: int = 0
     worst: float = 0.0
     stays: str = ""
-    blind: int = 0
 
 
 @dataclass(frozen=True)
@@ -214,9 +210,7 @@ def follow(reading: Reading, answers: Sequence[Answer]) -> Run:
     """The answers by one reading, until one is wrong."""
     seen = Run(reading, Tally())
     for seen.cases, answer in enumerate(answers, 1):
-        before, tally = replace(seen.tally), seen.tally
-        if why := reading.complaint(answer, tally):
+        if why := reading.complaint(answer, seen.tally):
             seen.answer, seen.why = answer, why
             break
-        tally.blind += 2 * (tally.vacuous - before.vacuous) > tally.entries - before.entries
     return seen
