@@ -20,7 +20,7 @@ COMPLEX: dict[str, Callable[..., np.ndarray]] = {
     "one": np.ones_like,
     "square": lambda z: z * z,
     "reciprocal": lambda z: np.conj(z) / (z.real**2 + z.imag**2),
-    "sigmoid": lambda z: (1 + np.tanh(z / 2)) / 2,
+    "sigmoid": lambda z: 1 / (1 + np.exp(-z)),
     "wave": lambda z: np.sin(z**2) - z,
 }
 
